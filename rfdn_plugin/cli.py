@@ -1,0 +1,60 @@
+"""The `rfdn` command: thin, one function per subcommand; the work is done by the modules that they call.
+
+Nothing heavy is imported before a subcommand runs, so `--help` and usage errors answer at once.
+Exit codes: 0 done, 1 failure (one line on stderr), 2 usage; a subcommand may name further ones in its help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rfdn_plugin import __version__
+from rfdn_plugin.errors import RFDNError
+
+# A subcommand adds its arguments to the parser and returns what runs with the parsed arguments.
+Action = Callable[[argparse.Namespace], 'int | None']
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Action]]] = {}
+
+
+def command(name: str, summary: str) -> Callable:
+    """Register a subcommand under `name`; `summary` is its line in `rfdn --help`."""
+
+    def register(define: Callable[[argparse.ArgumentParser], Action]) -> Callable:
+        _COMMANDS[name] = (summary, define)
+        return define
+
+    return register
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='rfdn', description='Train, compare and deploy small super-resolution networks.')
+    parser.add_argument('--version', action='version', version=f'rfdn_plugin {__version__}')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of an error')
+    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    for name, (summary, define) in _COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=define.__doc__ or summary)
+        subparser.add_argument('--debug', action='store_true', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        subparser.set_defaults(action=define(subparser))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code. This is the entry point of the `rfdn` script."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.action(args) or 0
+    except RFDNError as error:
+        failure: BaseException = error
+    except OSError as error:  # disk full, no permission, no such file: the system's own words name the file
+        failure = error
+    if args.debug:
+        raise failure
+    print(f'rfdn {args.command}: {failure}', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
