@@ -1,3 +1,28 @@
-"""RFDN, the residual feature distillation network (arXiv 2009.11551), and its family as a plugin of BasicSR."""
+"""RFDN, the residual feature distillation network (arXiv 2009.11551), and its family as a plugin of BasicSR.
+
+Importing this package imports neither torch nor basicsr. As soon as somebody imports `basicsr`, it is mended where
+today's libraries broke it (`rfdn_plugin.compat`), and its registries know the networks, `RFDNModel` and our dataset;
+mmengine's `MODELS` knows the networks as soon as `mmengine.model` is imported.
+"""
+
+from rfdn_plugin import compat
 
 __version__ = '0.1.0'
+
+
+def _register_with_basicsr() -> None:
+    from rfdn_plugin import archs, models
+
+    archs.register_with_basicsr()
+    models.register_with_basicsr()
+
+
+def _register_with_mmengine() -> None:
+    from rfdn_plugin import archs
+
+    archs.register_with_mmengine()
+
+
+compat.install()
+compat.when_imported('basicsr', _register_with_basicsr)
+compat.when_imported('mmengine.model', _register_with_mmengine)

@@ -1,0 +1,317 @@
+"""The only file that touches the faults of BasicSR 1.4.2 and of the libraries under it: one function a fault.
+
+`install()` is called by `import rfdn_plugin`. It puts two finders on `sys.meta_path` and imports nothing itself:
+
+* one at the end, asked only for modules that nobody else has, supplies modules that libraries have removed;
+* one at the front calls back as soon as a module that was waited for has been imported.
+
+The mends of BasicSR are applied by that callback, so they hold for every user of the `basicsr` package, whether it is
+imported before or after `rfdn_plugin`. `tests/test_compat.py` holds a test for each fault that fails when the fault is
+gone upstream, so that its mend can be taken out.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+# --- modules that were removed -------------------------------------------------------------------------------------
+def _functional_tensor(module: types.ModuleType) -> None:
+    """torchvision 0.17 removed `transforms.functional_tensor`; basicsr/data/degradations.py imports one name of it."""
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module.rgb_to_grayscale = rgb_to_grayscale
+
+
+def _scipy_filters(module: types.ModuleType) -> None:
+    """SciPy 2 removes `ndimage.filters`, deprecated since 1.8; basicsr/metrics/niqe.py imports `convolve` from it."""
+    import scipy.ndimage
+
+    module.__dict__.update({name: getattr(scipy.ndimage, name) for name in scipy.ndimage.__all__})
+
+
+_REMOVED_MODULES: dict[str, Callable[[types.ModuleType], None]] = {
+    'torchvision.transforms.functional_tensor': _functional_tensor,
+    'scipy.ndimage.filters': _scipy_filters,
+}
+
+
+class _RemovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Stands last on `sys.meta_path`: a library that still has the module is never overruled."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname in _REMOVED_MODULES else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        _REMOVED_MODULES[module.__name__](module)
+
+
+# --- calling back after an import ----------------------------------------------------------------------------------
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Stands first on `sys.meta_path` and finds a waited-for module as usual, with its loader followed by a call."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, list[Callable[[], None]]] = {}
+        self._searching: set[str] = set()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.callbacks or fullname in self._searching:
+            return None
+        self._searching.add(fullname)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._searching.discard(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        loader, execute = spec.loader, spec.loader.exec_module
+
+        def execute_and_call(module: types.ModuleType) -> None:
+            execute(module)
+            loader.exec_module = execute  # the wrapper served its import; a reload finds a spec and wraps anew
+            for callback in self.callbacks[fullname]:
+                callback()
+
+        loader.exec_module = execute_and_call
+        return spec
+
+
+def install() -> None:
+    """Put the finders on `sys.meta_path`; a second call, also after a reload of this module, changes nothing."""
+    if _after_import() is None:
+        sys.meta_path.insert(0, _AfterImport())
+        sys.meta_path.append(_RemovedModules())
+        when_imported('basicsr', mend_basicsr)
+
+
+def _after_import() -> Any:
+    # Found by name, not by class: after importlib.reload() the class is another object.
+    return next((finder for finder in sys.meta_path if type(finder).__qualname__ == _AfterImport.__qualname__), None)
+
+
+def when_imported(name: str, callback: Callable[[], None]) -> None:
+    """Call `callback` each time the module `name` has been imported, and at once where it is there already."""
+    _after_import().callbacks.setdefault(name, []).append(callback)
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, '_initializing', False):
+        callback()
+
+
+# --- registries ----------------------------------------------------------------------------------------------------
+def register(registry: Any, cls: type) -> None:
+    """Put `cls` into a BasicSR registry, which by itself stops the program at the second use of a name.
+
+    A class of ours replaces itself (a double import or a reload). Where another package owns the name it keeps it;
+    ours is then found under `NAME_rfdn_plugin`, and a warning says who owns the name.
+    """
+    name, objects = cls.__name__, registry._obj_map
+    owner = objects.get(name)
+    if owner is None or owner.__module__.partition('.')[0] == __package__:
+        objects[name] = cls
+        return
+    alias = f'{name}_{__package__}'
+    objects[alias] = cls
+    try:
+        where = inspect.getfile(owner)
+    except (OSError, TypeError):  # made in an interactive session
+        where = 'no file'
+    warnings.warn(
+        f'{name} is already registered by {owner.__module__} ({where}); it keeps the name, '
+        f'use `type: {alias}` for the one of {__package__}.',
+        stacklevel=2,
+    )
+
+
+# --- mends of BasicSR ----------------------------------------------------------------------------------------------
+def mend_basicsr() -> None:
+    """Apply every mend below; called once basicsr has been imported."""
+    share_lmdb_environments()
+    resume_anywhere()
+    distribute_without_gpu()
+    offer_every_optimizer()
+
+
+_LMDB_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
+
+
+def open_lmdb(path: str | os.PathLike, **settings: Any) -> Any:
+    """An environment of LMDB opened for reading, the same object for every caller in this process.
+
+    lmdb 2 and later refuse to open an environment twice in a process, also in a worker that inherited it by a fork.
+
+    Args:
+        path: The `.lmdb` folder.
+        settings: For `lmdb.open`, beside read-only and unlocked.
+
+    Raises:
+        lmdb.Error: The folder is missing or is no LMDB.
+    """
+    import lmdb
+
+    real_path = os.path.realpath(path)
+    process, environment = _LMDB_ENVIRONMENTS.get(real_path, (None, None))
+    if process != os.getpid():
+        if environment is not None:
+            environment.close()  # our copy of the parent's, which a fork must not go on using
+        environment = lmdb.open(os.fspath(path), **{'readonly': True, 'lock': False, 'readahead': False, **settings})
+        _LMDB_ENVIRONMENTS[real_path] = (os.getpid(), environment)
+    return environment
+
+
+def close_lmdb(path: str | os.PathLike) -> None:
+    """Close and forget a shared environment, before its folder is moved or replaced."""
+    process, environment = _LMDB_ENVIRONMENTS.pop(os.path.realpath(path), (None, None))
+    if environment is not None:
+        environment.close()
+
+
+def share_lmdb_environments() -> None:
+    """BasicSR opens an environment per dataset: two that share an LMDB, or a worker's second epoch, crash (lmdb >= 2)."""
+    from basicsr.utils.file_client import FileClient, LmdbBackend
+
+    class SharedLmdbBackend(LmdbBackend):
+        """BasicSR's backend over environments that the whole process shares."""
+
+        def __init__(
+            self, db_paths: str | list[str], client_keys: str | list[str] = 'default', readonly: bool = True, **settings: Any
+        ) -> None:
+            client_keys = [client_keys] if isinstance(client_keys, str) else client_keys
+            self.db_paths = [db_paths] if isinstance(db_paths, str) else list(db_paths)
+            if len(client_keys) != len(self.db_paths):
+                raise ValueError(f'{len(client_keys)} client keys for {len(self.db_paths)} LMDBs: give one key for each.')
+            self._client = {key: open_lmdb(path, **settings) for key, path in zip(client_keys, self.db_paths, strict=True)}
+
+    FileClient._backends['lmdb'] = SharedLmdbBackend
+
+
+def resume_anywhere() -> None:
+    """`load_resume_state` needs a GPU, looks below the working directory only, and takes a torn file."""
+    import basicsr.train
+
+    basicsr.train.load_resume_state = load_resume_state
+
+
+def load_resume_state(opt: dict) -> dict | None:
+    """The training state to go on from, on the CPU: the optimizers copy it to where their weights are.
+
+    With `--auto_resume` it is the newest whole one in the experiment's own `training_states` folder; a file that was
+    torn by a kill or a full disk is passed over with a warning.
+
+    Args:
+        opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded.
+
+    Raises:
+        OSError, RuntimeError, pickle.UnpicklingError: `path.resume_state` cannot be read.
+    """
+    from basicsr.utils import check_resume
+
+    path = opt['path']
+    if not opt['auto_resume']:
+        if not path.get('resume_state'):
+            return None
+        state = _load(path['resume_state'])
+    else:
+        state = _newest_whole_state(path)
+        if state is None:
+            return None
+    check_resume(opt, state['iter'])
+    return state
+
+
+def _newest_whole_state(path: dict) -> dict | None:
+    folder = path['training_states']
+    names = [name for name in os.listdir(folder) if name.endswith('.state')] if os.path.isdir(folder) else []
+    iterations = sorted((int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()), reverse=True)
+    for iteration in iterations:
+        state_path = os.path.join(folder, f'{iteration}.state')
+        try:
+            state = _load(state_path)
+            _load(os.path.join(path['models'], f'net_g_{iteration}.pth'))
+        except Exception as error:  # a torn file fails in many ways: zip, pickle, end of file
+            print(f'Cannot resume from iteration {iteration} ({type(error).__name__}: {error}); trying the one before.', flush=True)
+            continue
+        path['resume_state'] = state_path
+        return state
+    return None
+
+
+def _load(path: str) -> Any:
+    import torch
+
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def distribute_without_gpu() -> None:
+    """The launchers divide by the number of GPUs, ask for NCCL, and DDP is given a CUDA device, also where none is."""
+    import torch
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import dist_util
+    from torch.nn.parallel import DistributedDataParallel
+
+    original = getattr(BaseModel.model_to_device, 'original', BaseModel.model_to_device)
+
+    def model_to_device(self: Any, net: torch.nn.Module) -> torch.nn.Module:
+        if self.opt['dist'] and self.device.type == 'cpu':
+            return DistributedDataParallel(net, find_unused_parameters=self.opt.get('find_unused_parameters', False))
+        return original(self, net)
+
+    model_to_device.original = original
+    BaseModel.model_to_device = model_to_device
+    dist_util._init_dist_pytorch = _start_torchrun_process
+    dist_util._init_dist_slurm = _start_slurm_process
+
+
+def _start_torchrun_process(backend: str = 'nccl', **settings: Any) -> None:
+    """Join the process group that torchrun described in the environment; gloo where there is no GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', int(os.environ['RANK']) % torch.cuda.device_count())))
+    else:
+        backend = 'gloo'
+    torch.distributed.init_process_group(backend=backend, **settings)
+
+
+def _start_slurm_process(backend: str = 'nccl', port: int | None = None) -> None:
+    """Join the process group of an `srun`: what torchrun would put into the environment is taken from SLURM's."""
+    hosts = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    first_host = subprocess.run(hosts, check=True, capture_output=True, text=True).stdout.split()[0]
+    if port is not None:
+        os.environ['MASTER_PORT'] = str(port)
+    os.environ.setdefault('MASTER_PORT', '29500')
+    os.environ['MASTER_ADDR'] = first_host
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['LOCAL_RANK'] = os.environ['SLURM_LOCALID']
+    _start_torchrun_process(backend)
+
+
+def offer_every_optimizer() -> None:
+    """The release on PyPI knows Adam only; here every optimizer of `torch.optim` is known by its name."""
+    import torch
+    from basicsr.models.base_model import BaseModel
+
+    def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
+        cls = getattr(torch.optim, optim_type, None)
+        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+            raise ValueError(f'train.optim_g.type: {optim_type} is no optimizer of torch.optim: take for example Adam or AdamW.')
+        return cls(params, lr=lr, **settings)
+
+    BaseModel.get_optimizer = get_optimizer

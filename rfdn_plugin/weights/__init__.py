@@ -1,0 +1,1 @@
+"""Checkpoints: reading any layout safely, and weights for another scale."""
