@@ -98,7 +98,15 @@ def install() -> None:
     if _after_import() is None:
         sys.meta_path.insert(0, _AfterImport())
         sys.meta_path.append(_RemovedModules())
+        _forget_failed_import()
         when_imported('basicsr', mend_basicsr)
+
+
+def _forget_failed_import() -> None:
+    """After an `import basicsr` that failed, its submodules stay behind and would hide that it was never finished."""
+    if 'basicsr' not in sys.modules:
+        for name in [name for name in sys.modules if name.startswith('basicsr.')]:
+            del sys.modules[name]
 
 
 def _after_import() -> Any:
