@@ -29,7 +29,9 @@ def command(name: str, summary: str) -> Callable:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='rfdn', description='Train, compare and deploy small super-resolution networks.')
+    parser = argparse.ArgumentParser(
+        prog='rfdn', description='Train, compare and deploy small super-resolution networks.'
+    )
     parser.add_argument('--version', action='version', version=f'rfdn_plugin {__version__}')
     parser.add_argument('--debug', action='store_true', help='print the traceback of an error')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)

@@ -22,9 +22,13 @@ from rfdn_plugin.errors import RFDNError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own flags, and `--local-rank` as some launchers write it."""
     parser.add_argument('-opt', required=True, metavar='FILE', help='the option file')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes'
+    )
     parser.add_argument('--auto_resume', action='store_true', help='go on from the newest whole checkpoint')
-    parser.add_argument('--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_...")
+    parser.add_argument(
+        '--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_..."
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='ignored: torchrun says it otherwise')
     parser.add_argument(
         '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help='set options, as in train:total_iter=1000'
@@ -75,7 +79,9 @@ def _run(pipeline: Callable[[str], None], options: dict[str, Any], args: argpars
     _forget_logger()
     with tempfile.TemporaryDirectory(prefix='rfdn-') as folder:
         resolved = Path(folder, Path(args.opt).name)
-        header = f'# From {args.opt}' + (f' with --force_yml {" ".join(args.force_yml)}' if args.force_yml else '') + '\n'
+        header = (
+            f'# From {args.opt}' + (f' with --force_yml {" ".join(args.force_yml)}' if args.force_yml else '') + '\n'
+        )
         resolved.write_text(header + yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding='utf-8')
         flags = ['--launcher', args.launcher]
         flags += ['--auto_resume'] if args.auto_resume else []

@@ -15,7 +15,15 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-_LIBRARIES = ['torch', 'torchvision.transforms.functional', 'scipy.ndimage', 'scipy.special', 'cv2', 'skimage.metrics', 'lmdb']
+_LIBRARIES = [
+    'torch',
+    'torchvision.transforms.functional',
+    'scipy.ndimage',
+    'scipy.special',
+    'cv2',
+    'skimage.metrics',
+    'lmdb',
+]
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(_LIBRARIES)
 

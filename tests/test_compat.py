@@ -28,12 +28,16 @@ def small_lmdb(tmp_path: Path) -> Path:
 def test_importing_the_plugin_imports_nothing_heavy():
     heavy = ['torch', 'torchvision', 'basicsr', 'cv2', 'numpy', 'pydantic', 'mmengine']
     code = f'import sys, rfdn_plugin; print([name for name in {heavy} if name in sys.modules])'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    assert (
+        subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    )
 
 
 def test_functional_tensor_is_still_missing_upstream():
     result = run_code('import basicsr')
-    assert result.returncode != 0 and 'functional_tensor' in result.stderr, 'upstream is mended: drop _functional_tensor'
+    assert result.returncode != 0 and 'functional_tensor' in result.stderr, (
+        'upstream is mended: drop _functional_tensor'
+    )
 
 
 def test_basicsr_imports_and_knows_the_networks_and_the_model():
@@ -179,7 +183,8 @@ WRITE_STATES = """
     for folder in ('models', 'training_states'):
         os.makedirs(f'{root}/{folder}')
     for iteration in (10, 20):
-        torch.save({'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}, f'{root}/training_states/{iteration}.state')
+        state = {'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}
+        torch.save(state, f'{root}/training_states/{iteration}.state')
         torch.save({'params': {'w': torch.zeros(1)}}, f'{root}/models/net_g_{iteration}.pth')
     opt = {'auto_resume': True, 'name': 'name', 'network_g': {}, 'path': {
         'training_states': f'{root}/training_states', 'models': f'{root}/models', 'resume_state': None}}
@@ -275,7 +280,9 @@ def test_upstream_still_divides_by_the_number_of_gpus():
 def test_slurm_variables_start_a_gloo_group_without_a_shell(tmp_path: Path):
     """With a stand-in for SLURM's `scontrol`, which is given the node list as one argument."""
     scontrol = tmp_path / 'scontrol'
-    scontrol.write_text('#!/bin/sh\n[ "$1 $2" = "show hostnames" ] && [ "$3" = "node[1-2]; touch ran" ] && echo localhost\n')
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "show hostnames" ] && [ "$3" = "node[1-2]; touch ran" ] && echo localhost\n'
+    )
     scontrol.chmod(0o755)
     code = """
         import rfdn_plugin, torch

@@ -36,7 +36,9 @@ class RFDNModel(SRModel):
         if self.ema_decay > 0 and not self.opt['path'].get('resume_state'):
             self.model_ema(0)
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
         """Load a checkpoint of any layout and say what was loaded.
 
         Args:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,7 +48,9 @@ def resample_upsampler(weight: Tensor, bias: Tensor, scale: int, num_out_ch: int
     if old == scale:
         return weight.clone(), bias.clone()
     mode = 'bilinear' if scale < old else 'bicubic'
-    kernel = F.interpolate(_as_kernel(weight.double(), old), size=(3 * scale, 3 * scale), mode=mode, align_corners=False)
+    kernel = F.interpolate(
+        _as_kernel(weight.double(), old), size=(3 * scale, 3 * scale), mode=mode, align_corners=False
+    )
     colours = bias.double().reshape(num_out_ch, old**2).mean(dim=1)
     return (
         _as_phases(kernel, scale).to(weight.dtype),
