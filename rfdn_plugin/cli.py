@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rfdn_plugin import __version__
 from rfdn_plugin.errors import RFDNError
@@ -30,13 +29,14 @@ def command(name: str, summary: str) -> Callable:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='rfdn', description='Train, compare and deploy small super-resolution networks.')
+    parser = argparse.ArgumentParser(
+        prog='rfdn', description='Train, compare and deploy small super-resolution networks.'
+    )
     parser.add_argument('--version', action='version', version=f'rfdn_plugin {__version__}')
     parser.add_argument('--debug', action='store_true', help='print the traceback of an error')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     for name, (summary, define) in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=define.__doc__ or summary)
-        subparser.add_argument('--debug', action='store_true', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         subparser.set_defaults(action=define(subparser))
     return parser
 
@@ -54,6 +54,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise failure
     print(f'rfdn {args.command}: {failure}', file=sys.stderr)
     return 1
+
+
+@command('train', 'train a network from an option file')
+def _train(parser: argparse.ArgumentParser) -> Action:
+    """Train a network: BasicSR's training below the working directory, checked before it starts."""
+    from rfdn_plugin.train import add_arguments
+
+    add_arguments(parser)
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.train import train
+
+        return train(args)
+
+    return run
+
+
+@command('test', 'test a network from an option file')
+def _test(parser: argparse.ArgumentParser) -> Action:
+    """Test a network: BasicSR's test below the working directory, refused where no weights would be loaded."""
+    from rfdn_plugin.train import add_arguments
+
+    add_arguments(parser)
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.train import test
+
+        return test(args)
+
+    return run
 
 
 if __name__ == '__main__':

@@ -104,7 +104,9 @@ def pad_to_minimum(x: Tensor, minimum: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode=mode)
 
 
-def start_as_interpolation(head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Conv2d, num_in_ch: int, upscale: int) -> None:
+def start_as_interpolation(
+    head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Conv2d, num_in_ch: int, upscale: int
+) -> None:
     """Set weights so that the untrained network is nearly a bilinear interpolation of its input, and still trains.
 
     A network without a bicubic skip begins far below bicubic and needs thousands of iterations to reach it. Here the

@@ -16,6 +16,8 @@ What was settled by running the official weights and by counting the published p
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +31,9 @@ from rfdn_plugin.archs.blocks import (
     pixel_shuffle_upsampler,
     start_as_interpolation,
 )
+
+Attention = Literal['cca', 'esa']
+LastBranch = Literal['distilled', 'remaining']
 
 NEGATIVE_SLOPE = 0.05
 """Of every LeakyReLU of these networks; those inside ESA are plain ReLUs."""
@@ -65,11 +70,11 @@ class RFDB(nn.Module):
         *,
         num_feat: int,
         distillation_rate: float,
-        attention: str | None,
+        attention: Attention | None,
         block_residual: bool,
         shallow_residual: bool,
         feature_distillation: bool,
-        last_branch: str,
+        last_branch: LastBranch,
     ) -> None:
         super().__init__()
         num_distilled = int(num_feat * distillation_rate)
@@ -162,11 +167,11 @@ class RFDN(nn.Module):
         upscale: int = 4,
         img_range: float = 1.0,
         distillation_rate: float = 0.5,
-        attention: str | None = 'cca',
+        attention: Attention | None = 'cca',
         block_residual: bool = True,
         shallow_residual: bool = True,
         feature_distillation: bool = True,
-        last_branch: str = 'distilled',
+        last_branch: LastBranch = 'distilled',
         interpolation_start: bool = False,
     ) -> None:
         super().__init__()
@@ -236,7 +241,7 @@ class E_RFDN(RFDN):  # noqa: N801 (the name that option files use)
         *,
         num_feat: int = 50,
         num_block: int = 4,
-        attention: str | None = 'esa',
+        attention: Attention | None = 'esa',
         block_residual: bool = False,
         **settings,
     ) -> None:

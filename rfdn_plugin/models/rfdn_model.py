@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
-from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
+from rfdn_plugin.weights.checkpoint import read_checkpoint
+from rfdn_plugin.weights.matching import match
 from rfdn_plugin.weights.transfer import resample_state
-
-UPSAMPLER = 'upsampler.'
-"""Prefix of the weights whose shapes depend on the scale: the only ones that may differ from a checkpoint's."""
 
 
 class RFDNModel(SRModel):
@@ -38,7 +36,9 @@ class RFDNModel(SRModel):
         if self.ema_decay > 0 and not self.opt['path'].get('resume_state'):
             self.model_ema(0)
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
         """Load a checkpoint of any layout and say what was loaded.
 
         Args:
@@ -52,32 +52,21 @@ class RFDNModel(SRModel):
         """
         net = self.get_bare_model(net)
         checkpoint = read_checkpoint(load_path, param_key)
-        state, own = dict(checkpoint.tensors), net.state_dict()
-        resized = [name for name in own if name in state and own[name].shape != state[name].shape]
-        foreign = [name for name in resized if not name.startswith(UPSAMPLER)]
-        missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-        if foreign or missing or unexpected:
-            raise RFDNError(_describe_difference(net, checkpoint, own, sorted(missing), sorted(unexpected), foreign))
-        if resized and strict:
-            raise RFDNError(
-                f'{load_path} holds weights of another scale ({_shapes(resized[0], own, state)}): '
-                'set path.strict_load_g to false to fine-tune from them, or correct scale and network_g.upscale.'
-            )
+        matched = match(net, checkpoint, strict=strict)
         start = self.opt.get('train', {}).get('upsampler_start', 'random')
-        if resized and start == 'resampled':
-            state = resample_state(state, own)
-        elif resized:
-            state = {name: tensor for name, tensor in state.items() if name not in resized}
-        net.load_state_dict(state, strict=False)
+        state = checkpoint.tensors
+        if matched.resized and start == 'resampled':
+            state = resample_state(state, net.state_dict())
+        elif matched.resized:
+            state = {name: state[name] for name in matched.loaded}
+        net.load_state_dict(state, strict=False)  # match() has seen to it that nothing else differs
 
         logger = get_root_logger()
-        logger.info(
-            f'{type(net).__name__}: loaded {len(own) - len(resized)} of {len(own)} tensors from {load_path} '
-            f'[{checkpoint.layout}].'
-        )
-        if resized:
-            how = 'resampled from its kernel' if start == 'resampled' else 'random'
-            logger.info(f'{type(net).__name__}: of another scale, so {how}: {", ".join(resized)}.')
+        name, total = type(net).__name__, len(matched.loaded) + len(matched.resized)
+        logger.info(f'{name}: loaded {len(matched.loaded)} of {total} tensors from {load_path} [{checkpoint.layout}].')
+        if matched.resized:
+            how = "resampled from the file's" if start == 'resampled' else 'left random'
+            logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(matched.resized)}.')
 
     @master_only
     def save_network(
@@ -124,28 +113,3 @@ def _save(content: Any, path: str) -> None:
         raise RFDNError(
             f'cannot write {path} ({error}): the checkpoints before it are whole; make room and go on with --auto_resume.'
         ) from error
-
-
-def _shapes(name: str, own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
-    return f'{name}: network {tuple(own[name].shape)}, file {tuple(state[name].shape)}'
-
-
-def _describe_difference(
-    net: nn.Module,
-    checkpoint: Checkpoint,
-    own: dict[str, Tensor],
-    missing: list[str],
-    unexpected: list[str],
-    foreign: list[str],
-) -> str:
-    parts = [
-        ('not in the file', missing),
-        ('not in the network', unexpected),
-        ('of another shape', [_shapes(name, own, checkpoint.tensors) for name in foreign]),
-    ]
-    described = [f'{len(names)} {what} ({_some(names)})' for what, names in parts if names]
-    return f'{checkpoint.path} belongs to another network than {type(net).__name__}: {"; ".join(described)}.'
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')

@@ -1,0 +1,112 @@
+"""`rfdn train`, and `python -m rfdn_plugin.train` for torchrun and SLURM: checked, then BasicSR's own pipelines.
+
+The options are read and checked by us, written out as plain YAML with every number a number, and handed to BasicSR's
+`train_pipeline` with the working directory as its root. So nothing of an option file reaches BasicSR's unsafe loader,
+and the copy in the experiment's folder says what really ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rfdn_plugin.errors import RFDNError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """BasicSR's own flags, and `--local-rank` as some launchers write it."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='the option file')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes'
+    )
+    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest whole checkpoint')
+    parser.add_argument(
+        '--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_..."
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='ignored: torchrun says it otherwise')
+    parser.add_argument(
+        '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help='set options, as in train:total_iter=1000'
+    )
+
+
+def train(args: argparse.Namespace) -> int:
+    """Check and run a training.
+
+    Args:
+        args: What `add_arguments` parsed.
+
+    Raises:
+        RFDNError: Every fault that the option file, the data, the weights or the experiment's folder has.
+    """
+    from rfdn_plugin import preflight
+    from rfdn_plugin.options import list_faults, load_training_options
+
+    options = load_training_options(args.opt, args.force_yml)
+    world_size = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1))) if args.launcher != 'none' else 1
+    faults = preflight.check_training(options, Path.cwd(), world_size=world_size, resuming=args.auto_resume)
+    if faults:
+        raise RFDNError(list_faults(args.opt, faults))
+    from basicsr.train import train_pipeline
+
+    _run(train_pipeline, options, args)
+    return 0
+
+
+def test(args: argparse.Namespace) -> int:
+    """Check and run a test; `train` says the rest."""
+    from rfdn_plugin import preflight
+    from rfdn_plugin.options import list_faults, load_test_options
+
+    options = load_test_options(args.opt, args.force_yml)
+    faults = preflight.check_test(options)
+    if faults:
+        raise RFDNError(list_faults(args.opt, faults))
+    from basicsr.test import test_pipeline
+
+    _run(test_pipeline, options, args)
+    return 0
+
+
+def _run(pipeline: Callable[[str], None], options: dict[str, Any], args: argparse.Namespace) -> None:
+    import yaml
+
+    _forget_logger()
+    with tempfile.TemporaryDirectory(prefix='rfdn-') as folder:
+        resolved = Path(folder, Path(args.opt).name)
+        header = (
+            f'# From {args.opt}' + (f' with --force_yml {" ".join(args.force_yml)}' if args.force_yml else '') + '\n'
+        )
+        resolved.write_text(header + yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding='utf-8')
+        flags = ['--launcher', args.launcher]
+        flags += ['--auto_resume'] if args.auto_resume else []
+        flags += ['--debug'] if args.basicsr_debug else []
+        command_line, sys.argv = sys.argv, [sys.argv[0], '-opt', str(resolved), *flags]
+        try:
+            pipeline(os.getcwd())
+        finally:
+            sys.argv = command_line
+
+
+def _forget_logger() -> None:
+    """BasicSR's logger takes its level and file from its first use only, which our checks must not have been."""
+    from basicsr.utils.logger import initialized_logger
+
+    initialized_logger.pop('basicsr', None)
+    logging.getLogger('basicsr').handlers.clear()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The same as `rfdn train`, for launchers that start a module."""
+    from rfdn_plugin.cli import main as rfdn
+
+    return rfdn(['train', *(sys.argv[1:] if argv is None else argv)])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

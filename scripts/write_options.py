@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Write the option files below options/train and options/test: one table of networks, one recipe, many plain files.
+
+The files are complete BasicSR YAML and are read on their own; this script only keeps them alike. After a change to it,
+run `python scripts/write_options.py` and commit what it wrote; `tests/test_options.py` fails where the two differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCALES = (2, 3, 4)
+LR_PATCH = 64
+BENCHMARKS = ('Set5', 'Set14', 'B100', 'Urban100', 'Manga109')
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row of the table: what an option file says of a network.
+
+    Attributes:
+        type: The registered name.
+        arguments: Beside `upscale`, with a comment each.
+        title: In the first line of its files.
+        dataset: DIV2K or DF2K.
+        notes: Comment lines below the title.
+        variant: Distinguishes files of one network (an ablation row); part of the experiment's name.
+    """
+
+    type: str
+    arguments: dict[str, tuple[object, str]]
+    title: str
+    dataset: str = 'DIV2K'
+    notes: tuple[str, ...] = ()
+    variant: str = ''
+    scales: tuple[int, ...] = field(default=SCALES)
+
+    @property
+    def name(self) -> str:
+        return f'{self.type}_{self.variant}' if self.variant else self.type
+
+
+NETWORKS = (
+    Network(
+        type='RFDN',
+        arguments={
+            'num_feat': (48, ''),
+            'num_block': (6, ''),
+            'distillation_rate': (0.5, ''),
+            'attention': ('cca', ''),
+            'block_residual': (True, ''),
+        },
+        title='RFDN (arXiv 2009.11551)',
+    ),
+    Network(
+        type='RFDN_L',
+        arguments={
+            'num_feat': (52, ''),
+            'num_block': (6, ''),
+            'distillation_rate': (0.5, ''),
+            'attention': ('cca', ''),
+            'block_residual': (True, ''),
+        },
+        title='RFDN-L (arXiv 2009.11551)',
+    ),
+    Network(
+        type='E_RFDN',
+        arguments={
+            'num_feat': (50, ''),
+            'num_block': (4, ''),
+            'distillation_rate': (0.5, ''),
+            'attention': ('esa', ''),
+            'block_residual': (False, ''),
+        },
+        title='E-RFDN, winner of AIM 2020 (arXiv 2009.11551, section 4.5)',
+        dataset='DF2K',
+        notes=(
+            'The challenge entry was trained on DF2K (DIV2K + Flickr2K); its further recipe is not published, so this',
+            "is the paper's for RFDN.",
+        ),
+    ),
+)
+
+
+def experiment(network: Network, scale: int) -> str:
+    return f'train_{network.name}_x{scale}_{"scratch" if scale == 2 else "finetune"}'
+
+
+def train_file(network: Network, scale: int) -> str:
+    scratch = scale == 2
+    start = 'from scratch' if scratch else 'fine-tuned from its x2 weights'
+    comment = '\n'.join(f'# {note}' for note in network.notes) + ('\n' if network.notes else '')
+    gt_size = LR_PATCH * scale
+    if scratch:
+        path = """path:
+  pretrain_network_g: ~
+  strict_load_g: true
+  resume_state: ~
+"""
+        upsampler = ''
+    else:
+        path = f"""path:
+  pretrain_network_g: experiments/{experiment(network, 2)}/models/net_g_latest.pth
+  param_key_g: params_ema
+  strict_load_g: false  # the upsampler, and only it, has other shapes at another scale
+  resume_state: ~
+"""
+        upsampler = (
+            "  upsampler_start: resampled  # ours: from the x2 upsampler's kernel; random is BasicSR's behaviour\n"
+        )
+    return f"""# {network.title}, x{scale} {start} on {network.dataset}.
+{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam 5e-4 halved every
+# 200K of 1M iterations. Run: rfdn train -opt options/train/{network.type}/{experiment(network, scale)}.yml
+
+name: {experiment(network, scale)}
+model_type: RFDNModel
+scale: {scale}
+num_gpu: auto
+manual_seed: 0
+
+datasets:
+  train:
+    name: {network.dataset}
+    type: PairedImageDataset
+    dataroot_gt: datasets/{network.dataset}/HR_sub.lmdb
+    dataroot_lq: datasets/{network.dataset}/LR_bicubic_X{scale}_sub.lmdb
+    io_backend:
+      type: lmdb
+
+    gt_size: {gt_size}
+    use_hflip: true
+    use_rot: true
+
+    num_worker_per_gpu: 6
+    batch_size_per_gpu: 64  # on one GPU; divide it by the number of GPUs
+    dataset_enlarge_ratio: 100
+    prefetch_mode: ~
+
+  val:
+    name: Set5
+    type: PairedImageDataset
+    dataroot_gt: datasets/Set5/HR
+    dataroot_lq: datasets/Set5/LR_bicubic/X{scale}
+    filename_tmpl: '{{}}x{scale}'
+    io_backend:
+      type: disk
+
+{_network(network, scale)}
+{path}
+train:
+  ema_decay: 0.999  # ours, the paper has none: averaged weights are validated and saved beside the raw; 0 turns it off
+{upsampler}  optim_g:
+    type: Adam
+    lr: 5.0e-4
+    weight_decay: 0
+    betas: [0.9, 0.99]
+
+  scheduler:
+    type: MultiStepLR
+    milestones: [200000, 400000, 600000, 800000]
+    gamma: 0.5
+
+  total_iter: 1000000
+  warmup_iter: -1
+
+  pixel_opt:
+    type: L1Loss
+    loss_weight: 1.0
+    reduction: mean
+
+val:
+  val_freq: 5000
+  save_img: false
+{_metrics(scale)}
+logger:
+  print_freq: 100
+  save_checkpoint_freq: 5000
+  use_tb_logger: false
+  wandb:
+    project: ~
+    resume_id: ~
+"""
+
+
+def test_file(network: Network, scale: int) -> str:
+    sets = '\n'.join(
+        f"""  test_{number}:
+    name: {name}
+    type: PairedImageDataset
+    dataroot_gt: datasets/{name}/HR
+    dataroot_lq: datasets/{name}/LR_bicubic/X{scale}
+    filename_tmpl: '{{}}x{scale}'
+    io_backend:
+      type: disk
+"""
+        for number, name in enumerate(BENCHMARKS, start=1)
+    )
+    name = f'test_{network.name}_x{scale}'
+    return f"""# {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on five benchmark sets.
+# Run: rfdn test -opt options/test/{network.type}/{name}.yml
+
+name: {name}
+model_type: RFDNModel
+scale: {scale}
+num_gpu: auto
+manual_seed: 0
+
+datasets:
+{sets}
+{_network(network, scale)}
+path:
+  pretrain_network_g: experiments/{experiment(network, scale)}/models/net_g_latest.pth
+  param_key_g: params_ema
+  strict_load_g: true
+
+val:
+  save_img: true
+  suffix: ~  # add a suffix to the names of the pictures; ~ adds the name of this test
+{_metrics(scale)}"""
+
+
+def _network(network: Network, scale: int) -> str:
+    lines = ['network_g:', f'  type: {network.type}', '  num_in_ch: 3', '  num_out_ch: 3', f'  upscale: {scale}']
+    for key, (value, comment) in network.arguments.items():
+        lines.append(f'  {key}: {_scalar(value)}' + (f'  # {comment}' if comment else ''))
+    return '\n'.join(lines) + '\n'
+
+
+def _scalar(value: object) -> str:
+    if value is None:
+        return '~'
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _metrics(scale: int) -> str:
+    def metric(name: str) -> str:
+        return f"""    {name}:
+      type: calculate_{name}
+      crop_border: {scale}
+      test_y_channel: true
+"""
+
+    return '  metrics:\n' + metric('psnr') + metric('ssim')
+
+
+def all_files() -> dict[Path, str]:
+    """Every option file that this script keeps, by its path below the repository."""
+    files: dict[Path, str] = {}
+    for network in NETWORKS:
+        for scale in network.scales:
+            files[Path('options/train', network.type, f'{experiment(network, scale)}.yml')] = train_file(network, scale)
+            files[Path('options/test', network.type, f'test_{network.name}_x{scale}.yml')] = test_file(network, scale)
+    return files
+
+
+def main() -> None:
+    for path, text in all_files().items():
+        target = REPOSITORY / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding='utf-8')
+    print(f'{len(all_files())} option files written below options/.')
+
+
+if __name__ == '__main__':
+    main()
