@@ -9,8 +9,10 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from rfdn_plugin import compat
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
 from rfdn_plugin.weights.checkpoint import read_checkpoint
@@ -99,6 +101,9 @@ class RFDNModel(SRModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
         _save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+
+compat.register(MODEL_REGISTRY, RFDNModel)
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
