@@ -130,8 +130,19 @@ def _stated(checkpoint: Checkpoint) -> dict[str, Any]:
         raise RFDNError(f'{checkpoint.path}: its metadata "arguments" is no JSON object; name --type yourself.')
     if 'upscale' in metadata and metadata['upscale'].isdigit():
         arguments.setdefault('upscale', int(metadata['upscale']))
+    for key, (fits, wanted) in _STATED_VALUES.items():
+        if key in arguments and not fits(arguments[key]):
+            raise RFDNError(f'{checkpoint.path}: its metadata says {key} is {arguments[key]!r}, it must be {wanted}.')
     return {'type': metadata['network'], 'arguments': arguments}
 
+
+_STATED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'img_range': (lambda value: isinstance(value, int | float) and 0 < value < math.inf, 'a number above 0'),
+    'block_residual': (lambda value: isinstance(value, bool), 'true or false'),
+    'shallow_residual': (lambda value: isinstance(value, bool), 'true or false'),
+    'upscale': (lambda value: isinstance(value, int) and 1 <= value <= 64, 'a whole number from 1'),
+}
+"""What metadata may say of the arguments that are taken from it."""
 
 # What a network means where its name alone is known. The input range is no part of a name, but for the networks whose
 # public code has only ever used one.
