@@ -109,7 +109,6 @@ def test_what_the_user_names_wins_over_the_file(tmp_path: Path):
     ('type', 'named', 'words'),
     [
         ('RFDN', {'type': 'IMDN'}, ['IMDN', 'RFDN']),
-        ('RFDN', {'type': 'RFDN_L', 'img_range': 1}, ['RFDN_L']),
         ('IMDN', {'type': 'RFDN'}, ['IMDN']),
         ('RFDN', {'type': 'SwinIR'}, ['SwinIR', 'E_RFDN']),
         ('RFDN', {'type': 'RFDN', 'img_range': 1, 'num_feat': 50}, ['fea_conv.weight', '48', '50']),

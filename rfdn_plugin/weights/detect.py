@@ -56,9 +56,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the shapes show: the networks that they fit, the one that they mean alone (if any), and arguments."""
+    """What the shapes show: the networks that they fit, those likely, the one that they mean alone, and arguments."""
 
     types: tuple[str, ...]
+    candidates: tuple[str, ...]
     meant: str | None
     arguments: dict[str, Any]
     invisible: tuple[str, ...]
@@ -169,7 +170,7 @@ _MEANING = {
 def _candidates(
     checkpoint: Checkpoint, reading: _Reading, chosen: str | None, arguments: dict[str, Any], unknown: list[str]
 ) -> str:
-    types = reading.types if chosen is None else (chosen,)
+    types = reading.candidates if chosen is None else (chosen,)
     ways, missing = [], unknown
     if chosen is None:
         missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
@@ -252,11 +253,14 @@ def _read_rfdn(shapes: Shapes) -> _Reading:
         remaining = num_last != num_distilled and num_last == num_feat - 3 * num_distilled
         arguments['last_branch'] = 'remaining' if remaining else 'distilled'
     attention = {'esa': 'ESA', 'cca': 'CCA', None: 'no attention'}[arguments['attention']]
-    types = ('RFDN', 'E_RFDN', 'RFDN_L') if num_feat == 52 else ('RFDN', 'E_RFDN')
+    types = ('RFDN', 'E_RFDN', 'RFDN_L')
+    candidates = types if num_feat == 52 else types[:2]
     description = (
         f'an RFDN of {num_feat} channels and {arguments["num_block"]} blocks with {attention}, x{arguments["upscale"]}'
     )
-    return _Reading(types, None, arguments, ('block_residual', 'shallow_residual', 'img_range'), description)
+    return _Reading(
+        types, candidates, None, arguments, ('block_residual', 'shallow_residual', 'img_range'), description
+    )
 
 
 def _read_imdn(shapes: Shapes) -> _Reading:
@@ -272,7 +276,7 @@ def _read_imdn(shapes: Shapes) -> _Reading:
     }
     description = f'an IMDN of {num_feat} channels and {arguments["num_block"]} blocks, x{arguments["upscale"]}'
     types = ('IMDN_R',) if split else ('IMDN', 'IMDN_R')  # IMDN_R takes the weights of IMDN too
-    return _Reading(types, types[0], arguments, ('img_range',), description)
+    return _Reading(types, types, types[0], arguments, ('img_range',), description)
 
 
 def _read_idn(shapes: Shapes) -> _Reading:
@@ -284,7 +288,7 @@ def _read_idn(shapes: Shapes) -> _Reading:
         'num_block': _count(shapes, r'block(\d+)\.conv1\.weight'),
     }
     description = f'an IDN of {num_feat} channels and {arguments["num_block"]} blocks'
-    return _Reading(('IDN',), 'IDN', arguments, ('img_range', 'upscale'), description)
+    return _Reading(('IDN',), ('IDN',), 'IDN', arguments, ('img_range', 'upscale'), description)
 
 
 def _read_rfanet(shapes: Shapes) -> _Reading:
@@ -300,7 +304,7 @@ def _read_rfanet(shapes: Shapes) -> _Reading:
         'upscale': math.prod(steps),
     }
     description = f'an RFANet of {num_feat} channels and {arguments["num_block"]} modules, x{arguments["upscale"]}'
-    return _Reading(('RFANet',), 'RFANet', arguments, ('img_range',), description)
+    return _Reading(('RFANet',), ('RFANet',), 'RFANet', arguments, ('img_range',), description)
 
 
 # The reader of a family by the tensor that only its members have.
