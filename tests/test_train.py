@@ -185,9 +185,9 @@ BAD_INPUT = {
     ),
     'keys differ': (
         {'datasets:train:dataroot_lq': 'short.lmdb'},
-        ['datasets.train', '1 HR pictures have no LR', 'photo0'],
+        ['datasets.train', '1 HR pictures have no LR', 'photo0_s001'],
     ),
-    'wrong scale': ({'datasets:train:dataroot_lq': '{tiny}/LR_bicubic_X3_sub.lmdb'}, ['not of scale 2', 'HR 108x96']),
+    'wrong scale': ({'datasets:train:dataroot_lq': '{tiny}/LR_bicubic_X3_sub.lmdb'}, ['not of scale 2', 'HR 96x96']),
     'gt_size': ({'datasets:train:gt_size': 31}, ['gt_size is 31', 'take 30']),
     'large gt_size': ({'datasets:train:gt_size': 200}, ['9 pictures are smaller than gt_size 200']),
     'missing weights': ({'path:pretrain_network_g': 'gone.pth'}, ['path.pretrain_network_g', 'gone.pth']),
