@@ -98,13 +98,45 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     add('--hr', nargs='+', type=Path, required=True, metavar='DIR', help='folders of HR pictures')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the databases')
     add('--scales', nargs='+', type=int, default=[2, 3, 4], metavar='S', help='default: 2 3 4')
-    add('--lr', nargs='+', type=_scale_and_folder, action='extend', default=[], metavar='S=DIR', help='LR pictures of scale S instead of MATLAB bicubic')
-    add('--crop-size', type=int, default=480, metavar='N', help='side of the sub-images in HR pixels, 0: whole pictures (default: 480)')
-    add('--step', type=int, metavar='N', help='distance of the sub-images in HR pixels (default: half of the crop size)')
-    add('--encoding', choices=('png', 'bmp'), default='png', help='bmp: twice the disk, no decoding in training (default: png)')
+    add(
+        '--lr',
+        nargs='+',
+        type=_scale_and_folder,
+        action='extend',
+        default=[],
+        metavar='S=DIR',
+        help='LR pictures of scale S instead of MATLAB bicubic',
+    )
+    add(
+        '--crop-size',
+        type=int,
+        default=480,
+        metavar='N',
+        help='side of the sub-images in HR pixels, 0: whole pictures (default: 480)',
+    )
+    add(
+        '--step', type=int, metavar='N', help='distance of the sub-images in HR pixels (default: half of the crop size)'
+    )
+    add(
+        '--encoding',
+        choices=('png', 'bmp'),
+        default='png',
+        help='bmp: twice the disk, no decoding in training (default: png)',
+    )
     add('--level', type=int, default=1, metavar='L', help='PNG compression, 0 to 9 (default: 1)')
-    add('--border', choices=('symmetric', 'replicate'), default='symmetric', help='replicate: the bicubic of older MATLABs')
-    add('--min-size', type=int, default=0, metavar='N', help='skip pictures with a shorter side, as the gt_size of the training')
+    add(
+        '--border',
+        choices=('symmetric', 'replicate'),
+        default='symmetric',
+        help='replicate: the bicubic of older MATLABs',
+    )
+    add(
+        '--min-size',
+        type=int,
+        default=0,
+        metavar='N',
+        help='skip pictures with a shorter side, as the gt_size of the training',
+    )
     add('--workers', type=int, metavar='N', help='processes that decode and encode (default: one for each core)')
     add('--shard', type=_part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see `rfdn merge`')
     add('--recursive', action='store_true', help='enter subfolders')

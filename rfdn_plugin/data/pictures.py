@@ -34,7 +34,10 @@ POLICY: dict[str, tuple[str, str]] = {
     'profile': ('convert', 'ICC colour profile: not applied, the values are used as stored'),
     'several': ('convert', 'animated or with several pages: the first picture is used'),
     'misnamed': ('convert', 'content is of another format than the name says: read by its content'),
-    'renamed': ('convert', "name is not ASCII or has dots: the key is made from it (BasicSR's keys are ASCII, dotless)"),
+    'renamed': (
+        'convert',
+        "name is not ASCII or has dots: the key is made from it (BasicSR's keys are ASCII, dotless)",
+    ),
     'small': ('convert', 'a side below the crop size: that side is kept whole'),
     'empty': ('skip', 'empty file'),
     'lfs-pointer': ('skip', 'Git LFS pointer instead of the picture: run `git lfs pull`'),

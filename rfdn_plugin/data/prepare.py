@@ -148,7 +148,9 @@ def prepare(spec: PrepareSpec, report: Callable[[str], None] = print) -> Summary
     sources, others = _find_sources(spec)
     if spec.strict and others:
         raise RFDNError(f'{others[0][0]}: {others[0][1]} (--strict; {len(others)} such): remove it from the folder')
-    writers = {scale: DatabaseWriter(path, settings_of(spec, scale), _compression(spec)) for scale, path in paths_of(spec)}
+    writers = {
+        scale: DatabaseWriter(path, settings_of(spec, scale), _compression(spec)) for scale, path in paths_of(spec)
+    }
     _refuse_other_pictures(writers, sources)
     if all(writer.finished for writer in writers.values()):
         report(f'{spec.folder} is finished already: nothing was done')
@@ -355,7 +357,9 @@ def _work_on(spec: PrepareSpec, source: _Source, scales: tuple[int, ...]) -> tup
     tiles = tiles_of(height, width, spec.crop_size, spec.stride)
     values = {
         scale: [
-            encode(_cut(pictures[scale], tile.top, tile.left, tile.height, tile.width, scale), spec.encoding, spec.level)
+            encode(
+                _cut(pictures[scale], tile.top, tile.left, tile.height, tile.width, scale), spec.encoding, spec.level
+            )
             for tile in tiles
         ]
         for scale in scales
@@ -430,7 +434,9 @@ def _worked_through(
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)  # the processes are the parallelism
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what OpenCV would print about a damaged picture is in the record
+    cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # what OpenCV would print about a damaged picture is in the record
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

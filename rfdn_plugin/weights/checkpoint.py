@@ -16,6 +16,9 @@ from rfdn_plugin.errors import RFDNError
 WRAPPERS = ('params_ema', 'params-ema', 'params', 'state_dict', 'model_state_dict', 'model', 'net')
 """Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""
 
+METADATA = 'metadata'
+"""Key beside the weights under which a .pth file that we write says what it is; in .safetensors it is the header."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -51,7 +54,8 @@ def read_checkpoint(path: str | Path, param_key: str | None = None) -> Checkpoin
     if path.suffix == '.safetensors':
         content, metadata = _read_safetensors(path)
     else:
-        content, metadata = _read_pickle(path), {}
+        content = _read_pickle(path)
+        metadata = _plain_metadata(content)
     layout, tensors = _unwrap(content, param_key)
     tensors = {name.removeprefix('module.'): tensor for name, tensor in tensors.items()}
     if not tensors:
@@ -81,6 +85,13 @@ def _read_pickle(path: Path) -> Any:
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RFDNError(f'{path} cannot be read as a checkpoint ({reason}): it is torn or no checkpoint.') from error
+
+
+def _plain_metadata(content: Any) -> dict[str, str]:
+    found = content.get(METADATA) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(key): str(value) for key, value in found.items() if isinstance(value, str | int | float)}
 
 
 def _unwrap(content: Any, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
