@@ -25,7 +25,8 @@ DEFAULT_LEVEL = 1
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _FILTER_UP = 2
 _BMP_PIXELS = struct.Struct('<I')  # offset of the pixels, at byte 10
-_BMP_SHAPE = struct.Struct('<iiHHI')  # width, height (negative: top row first), planes, bits a pixel, compression, at byte 18
+# At byte 18: width, height (negative: top row first), planes, bits a pixel, compression.
+_BMP_SHAPE = struct.Struct('<iiHHI')
 _BMP_HEADER_BYTES = 54
 
 
