@@ -182,6 +182,28 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
+@command('leaderboard', 'measure entries on test sets: quality, cost, significance')
+def _leaderboard(parser: argparse.ArgumentParser) -> Action:
+    """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file, see options/leaderboard/')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)')
+    parser.add_argument('--workers', type=int, metavar='N', help='processes on a CPU (default: as many as it has cores)')
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.leaderboard.board import run as run_leaderboard
+        from rfdn_plugin.leaderboard.options import load_options
+        from rfdn_plugin.leaderboard.tables import print_board
+
+        options = load_options(args.opt)
+        out = args.out or Path('results') / 'leaderboard' / options.name
+        board = run_leaderboard(options, out, args.workers)
+        print_board(board)
+        print(f'Written to {out}: leaderboard.html, .md, .json, two .csv files, comparisons/')
+        return 3 if any('error' in row for row in board['entries']) else 0
+
+    return run
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
@@ -204,6 +226,19 @@ def _part_of_whole(text: str) -> tuple[int, int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+@command('list', 'the registered networks with parameters and multi-adds')
+def _list(parser: argparse.ArgumentParser) -> Action:
+    """The registered networks with parameters and multi-adds (output of 1280x720) at x2, x3 and x4."""
+    parser.add_argument('--json', action='store_true', help='whole numbers as JSON')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.leaderboard.networks import print_networks
+
+        print_networks(as_json=args.json)
+
+    return run
 
 
 if __name__ == '__main__':

@@ -5,9 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from rfdn_plugin import compat
+from rfdn_plugin.archs.idn import IDN
+from rfdn_plugin.archs.imdn import IMDN, IMDN_R
+from rfdn_plugin.archs.rfanet import RFANet
 from rfdn_plugin.archs.rfdn import E_RFDN, RFDN, RFDN_L
 
-NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (RFDN, RFDN_L, E_RFDN)}
+NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (RFDN, RFDN_L, E_RFDN, IMDN, IMDN_R, IDN, RFANet)}
 """Every network of this package by the name that an option file uses (`network_g.type`)."""
 
 

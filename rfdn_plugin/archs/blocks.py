@@ -144,6 +144,17 @@ def bilinear_phases(upscale: int) -> Tensor:
     return torch.einsum('iy,jx->ijyx', one_axis, one_axis).reshape(upscale**2, 3, 3)
 
 
+def cubic_phases(upscale: int) -> Tensor:
+    """The taps of bicubic interpolation (a = -0.5, MATLAB's): upscale**2 x 1 x 5 x 5, in `nn.PixelShuffle`'s order."""
+    centres = (torch.arange(upscale) + 0.5) / upscale - 0.5
+    taps = torch.arange(-2, 3)
+    distance = (centres[:, None] - taps[None, :]).abs()
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    one_axis = torch.where(distance <= 1, near, far) * (distance < 2)
+    return torch.einsum('iy,jx->ijyx', one_axis, one_axis).reshape(upscale**2, 1, 5, 5)
+
+
 def check_upscale(upscale: int) -> None:
     """Raise ValueError unless `upscale` is a whole number from 1 up."""
     if not isinstance(upscale, int) or upscale < 1:
