@@ -33,7 +33,7 @@ def data_root() -> Path:
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of nine colour photographs of 96 x 108 pixels, cut from one that scikit-image ships."""
+    """A folder of nine colour photographs of 96 x 96 pixels, cut from one that scikit-image ships."""
     import cv2
     from skimage import data
 
@@ -41,7 +41,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = data.astronaut()
     for number in range(9):
         row, column = divmod(number, 3)
-        part = picture[row * 96 : row * 96 + 96, column * 108 : column * 108 + 108]
+        part = picture[row * 96 : row * 96 + 96, column * 96 : column * 96 + 96]
         cv2.imwrite(str(folder / f'photo{number}.png'), part[..., ::-1])
     return folder
 

@@ -15,7 +15,8 @@ from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.options import load_test_options, load_training_options, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TRAIN_FILES = sorted(REPOSITORY.glob('options/train/**/*.yml'))
+TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name != 'quickstart')
+QUICKSTART_FILES = sorted(REPOSITORY.glob('options/train/quickstart/*.yml'))
 TEST_FILES = sorted(REPOSITORY.glob('options/test/**/*.yml'))
 EXAMPLE = REPOSITORY / 'options/train/RFDN/train_RFDN_x2_scratch.yml'
 
@@ -76,6 +77,17 @@ def test_test_files(path: Path):
     check_network(options)
 
 
+@pytest.mark.parametrize('path', QUICKSTART_FILES, ids=name_of)
+def test_quickstart_files(path: Path):
+    options = load_training_options(path)
+    scale = int(path.stem[-1])
+    assert options['name'] == path.stem and options['scale'] == options['network_g']['upscale'] == scale
+    assert options['datasets']['train']['gt_size'] == 32 * scale
+    assert all(f'X{scale}' in section['dataroot_lq'] for section in options['datasets'].values())
+    check_metrics(options, scale)
+    check_network(options)
+
+
 def check_metrics(options: dict, scale: int) -> None:
     metrics = options['val']['metrics']
     assert set(metrics) == {'psnr', 'ssim'}
@@ -97,7 +109,7 @@ def check_network(options: dict) -> None:
         }
 
 
-@pytest.mark.parametrize('path', [*TRAIN_FILES, *TEST_FILES], ids=name_of)
+@pytest.mark.parametrize('path', [*TRAIN_FILES, *QUICKSTART_FILES, *TEST_FILES], ids=name_of)
 def test_basicsr_reads_the_file_as_we_do(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """BasicSR's own parser accepts every file, and no number in it is text to PyYAML's YAML 1.1."""
     from basicsr.utils.options import parse_options

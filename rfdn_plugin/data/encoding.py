@@ -25,7 +25,8 @@ DEFAULT_LEVEL = 1
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _FILTER_UP = 2
 _BMP_PIXELS = struct.Struct('<I')  # offset of the pixels, at byte 10
-_BMP_SHAPE = struct.Struct('<iiHHI')  # width, height (negative: top row first), planes, bits a pixel, compression, at byte 18
+# At byte 18: width, height (negative: top row first), planes, bits a pixel, compression.
+_BMP_SHAPE = struct.Struct('<iiHHI')
 _BMP_HEADER_BYTES = 54
 
 
@@ -77,15 +78,17 @@ class BmpView:
     def __init__(self, data: bytes | memoryview) -> None:
         (offset,) = _BMP_PIXELS.unpack_from(data, 10)
         width, height, *_ = _BMP_SHAPE.unpack_from(data, 18)
+        self._bottom_up = height > 0  # as almost every BMP is
+        self.shape = (abs(height), width, 3)
         stride = _bmp_stride(width)
         rows = np.frombuffer(data, np.uint8, stride * abs(height), offset).reshape(abs(height), stride)
-        if height > 0:  # stored from the bottom up, as almost every BMP
-            rows = rows[::-1]
-        self._pixels = rows[:, : width * 3].reshape(abs(height), width, 3)
-        self.shape = self._pixels.shape
+        self._rows = rows[::-1] if self._bottom_up else rows
 
-    def __getitem__(self, where: object) -> np.ndarray:
-        return np.ascontiguousarray(self._pixels[where])
+    def __getitem__(self, where: tuple) -> np.ndarray:
+        """`view[top:bottom, left:right, ...]` as a contiguous array."""
+        rows, columns, *_ = where
+        left, right, _ = columns.indices(self.shape[1])
+        return self._rows[rows, left * 3 : right * 3].reshape(-1, right - left, 3).copy()
 
 
 def is_plain_bmp(data: bytes | memoryview) -> bool:

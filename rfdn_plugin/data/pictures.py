@@ -34,7 +34,7 @@ POLICY: dict[str, tuple[str, str]] = {
     'profile': ('convert', 'ICC colour profile: not applied, the values are used as stored'),
     'several': ('convert', 'animated or with several pages: the first picture is used'),
     'misnamed': ('convert', 'content is of another format than the name says: read by its content'),
-    'renamed': ('convert', "name is not ASCII or has dots: the key is made from it (BasicSR's keys are ASCII, dotless)"),
+    'renamed': ('convert', "name has dots or is not ASCII, which BasicSR's keys must be: a key is made from it"),
     'small': ('convert', 'a side below the crop size: that side is kept whole'),
     'empty': ('skip', 'empty file'),
     'lfs-pointer': ('skip', 'Git LFS pointer instead of the picture: run `git lfs pull`'),
@@ -136,6 +136,16 @@ def decode_picture(data: bytes, suffix: str = '') -> Picture:
         rgb = _turned(rgb, orientation)
         alpha = None if alpha is None else _turned(alpha, orientation)
     return Picture(rgb, tuple(sorted(notices)), alpha)
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Height and width by the header alone, as stored; None where the file cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as header:
+            warnings.simplefilter('ignore')
+            return header.height, header.width
+    except (*_DECODER_ERRORS, Image.DecompressionBombError):
+        return None
 
 
 def is_side_file(name: str) -> bool:
