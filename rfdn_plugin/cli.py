@@ -175,11 +175,12 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
     """What a weights file may leave unsaid."""
     parser.add_argument('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
     parser.add_argument('--img-range', type=float, metavar='R', help='the range its body works on, 1 or 255, likewise')
+    parser.add_argument('--upscale', type=int, metavar='S', help='the scale of an IDN, likewise')
     parser.add_argument('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
 
 
 def _identity(args: argparse.Namespace) -> dict:
-    return {'type': args.type, 'img_range': args.img_range, 'param_key': args.param_key}
+    return {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Identity:
     Attributes:
         type: The network, a key of `archs.NETWORKS`.
         arguments: Of its constructor: everything that the weights and the sources below determine.
-        sources: For each argument that the weights do not show: 'metadata', 'known weights', 'given' or 'type'.
+        sources: For each argument that the weights do not show: 'given', 'metadata', 'known weights', 'type', 'trial'.
         name: Title and origin of known weights, else None.
         checkpoint: The file's content.
     """
@@ -67,7 +68,12 @@ class _Reading:
 
 
 def identify(
-    checkpoint: Checkpoint, *, type: str | None = None, img_range: float | None = None, **overrides
+    checkpoint: Checkpoint,
+    *,
+    type: str | None = None,
+    img_range: float | None = None,
+    by_trial: bool = False,
+    **overrides,
 ) -> Identity:
     """Find the network and its arguments.
 
@@ -75,6 +81,8 @@ def identify(
         checkpoint: The file's content.
         type: The network where the user names it; a key of `archs.NETWORKS`.
         img_range: The input range where the user names it: 1 or 255 as a rule.
+        by_trial: Take what nobody says from a trial on a test pattern, where one candidate is clearly the best. It
+            tells the range and the blocks' identity; for programs in which nobody can be asked.
         overrides: Further arguments of the constructor, for example `block_residual=False`.
 
     Raises:
@@ -110,7 +118,12 @@ def identify(
         else:
             arguments[key], sources[key] = said[source][key], source
     if chosen is None or unknown:
-        raise RFDNError(_candidates(checkpoint, reading, chosen, arguments, unknown))
+        trials = _trials(checkpoint, reading.candidates if chosen is None else (chosen,), arguments, unknown)
+        if not (by_trial and _is_clear(trials)):
+            raise RFDNError(_question(path, reading, chosen, unknown, trials))
+        chosen, found = trials[0].type, trials[0].arguments
+        sources |= {key: 'trial' for key in reading.invisible if key not in arguments}
+        arguments |= found
     arguments.update(given)
     _refuse_lookalike(checkpoint, chosen, arguments, shapes)
     return Identity(chosen, arguments, sources, known.name if known else None, checkpoint)
@@ -167,32 +180,51 @@ _MEANING = {
 }
 
 
-def _candidates(
-    checkpoint: Checkpoint, reading: _Reading, chosen: str | None, arguments: dict[str, Any], unknown: list[str]
-) -> str:
-    types = reading.candidates if chosen is None else (chosen,)
-    ways, missing = [], unknown
-    if chosen is None:
-        missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
-        ways.append(' or '.join(f'--type {name} ({_MEANING[name]})' for name in types))
-    if 'img_range' in unknown:
-        ways.append('--img-range 1 (values 0..1, as BasicSR trains) or --img-range 255 (0..255, as the AIM 2020 code)')
+@dataclass(frozen=True)
+class _Trial:
+    """A candidate that was tried, and how well its output agrees with its input, in dB."""
+
+    type: str
+    arguments: dict[str, Any]
+    agreement: float
+
+
+def _trials(
+    checkpoint: Checkpoint, types: tuple[str, ...], arguments: dict[str, Any], unknown: list[str]
+) -> list[_Trial]:
+    """Every candidate, the best first; none where a scale is missing, which no trial tells."""
     if 'upscale' in unknown:
-        ways.append('upscale, which its weights do not depend on')
-    text = (
-        f'{checkpoint.path} holds {reading.description}, and does not say: {", ".join(missing)}. '
-        f'Give {", and ".join(ways)}.'
-    )
-    if 'upscale' in unknown:
-        return text
+        return []
     trials = []
     for name in types:
         for img_range in (1.0, 255.0) if 'img_range' in unknown else (arguments['img_range'],):
             candidate = {**_MEANT_BY_TYPE[name], **arguments, 'img_range': img_range}
             _refuse_lookalike(checkpoint, name, candidate, shapes_of(checkpoint.tensors))
-            trials.append((agreement(NETWORKS[name](**candidate), checkpoint.tensors), name, img_range))
-    trials.sort(reverse=True)
-    tried = ', '.join(f'{name} with {img_range:g} {decibel:.0f} dB' for decibel, name, img_range in trials)
+            trials.append(_Trial(name, candidate, agreement(NETWORKS[name](**candidate), checkpoint.tensors)))
+    return sorted(trials, key=lambda trial: -trial.agreement)
+
+
+def _is_clear(trials: list[_Trial], least: float = 25.0, ahead: float = 5.0) -> bool:
+    """Whether the best agrees at all, and better than every other: 37 and 12 dB in the least clear public weights."""
+    rest = [trial.agreement for trial in trials[1:]]
+    return bool(trials) and trials[0].agreement > least and all(trials[0].agreement > other + ahead for other in rest)
+
+
+def _question(path: Path, reading: _Reading, chosen: str | None, unknown: list[str], trials: list[_Trial]) -> str:
+    ways, missing = [], unknown
+    if chosen is None:
+        missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
+        ways.append(' or '.join(f'--type {name} ({_MEANING[name]})' for name in reading.candidates))
+    if 'img_range' in unknown:
+        ways.append('--img-range 1 (values 0..1, as BasicSR trains) or --img-range 255 (0..255, as the AIM 2020 code)')
+    if 'upscale' in unknown:
+        ways.append('--upscale, on which its weights do not depend')
+    text = f'{path} holds {reading.description}, and does not say: {", ".join(missing)}. Give {", and ".join(ways)}.'
+    if not trials:
+        return text
+    tried = ', '.join(
+        f'{trial.type} with {trial.arguments["img_range"]:g} {trial.agreement:.0f} dB' for trial in trials
+    )
     return f'{text} Tried on a test pattern, the shrunken output agrees with the input at: {tried}.'
 
 

@@ -12,10 +12,13 @@ from rfdn_plugin.weights.detect import identify
 from rfdn_plugin.weights.known import KNOWN_WEIGHTS
 
 
-def inspect_weights(
-    path: Path, *, type: str | None = None, img_range: float | None = None, param_key: str | None = None
-) -> dict[str, Any]:
+def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -> dict[str, Any]:
     """What a weights file is.
+
+    Args:
+        path: The file.
+        param_key: The wrapper key to prefer.
+        named: What the user says of it, as for `detect.identify`.
 
     Returns:
         file, bytes, sha256, layout, prefix, tensors, parameters, types of the values, fingerprint, and for a network of
@@ -41,7 +44,7 @@ def inspect_weights(
     if known := KNOWN_WEIGHTS.get(checkpoint.fingerprint):
         report |= {'known': known.name, 'licence': known.licence}
     try:
-        identity = identify(checkpoint, type=type, img_range=img_range)
+        identity = identify(checkpoint, **named)
     except RFDNError as error:
         report['unknown'] = str(error)
     else:

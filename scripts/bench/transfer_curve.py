@@ -28,7 +28,6 @@ from rfdn_plugin.weights.fit import fit_upsampler
 from rfdn_plugin.weights.loading import identify_file
 from rfdn_plugin.weights.transfer import to_scale
 
-
 COLOURS = {'random': '#b2182b', 'resampled': '#2166ac', 'fitted': '#1b7837'}
 
 
