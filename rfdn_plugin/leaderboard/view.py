@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rfdn_plugin.leaderboard.complexity import MULTI_ADDS_NOTE
 from rfdn_plugin.leaderboard.significance import FEW_PICTURES
@@ -171,6 +171,50 @@ def ntire_score(row: Row, year: str) -> str:
     if score is None:
         return '–'
     return f'{score["score"]:.2f}' if score['complete'] else f'({score["score"]:.2f})'
+
+
+class CostColumn(NamedTuple):
+    """A column of the cost table: its title, the value to sort by, and the text to show."""
+
+    title: str
+    value: Callable[[Row], float | None]
+    text: Callable[[Row], str]
+
+
+def _nested(section: str, key: str, unit: float, decimals: int, suffix: str = '') -> dict[str, Callable[[Row], Any]]:
+    def value(row: Row) -> float | None:
+        return (row.get(section) or {}).get(key)
+
+    def text(row: Row) -> str:
+        return '–' if value(row) is None else f'{value(row) / unit:.{decimals}f}{suffix}'
+
+    return {'value': value, 'text': text}
+
+
+def _latency_text(row: Row) -> str:
+    timing = row.get('latency_ms')
+    return f'{timing["median"]:.1f} ({timing["p10"]:.1f}–{timing["p90"]:.1f})' if timing else '–'
+
+
+COST_COLUMNS = [
+    CostColumn('Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'),
+    CostColumn('Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))),
+    CostColumn('NTIRE FLOPs', **_nested('ntire', 'flops', 1e9, 4, ' G')),
+    CostColumn('Activations', **_nested('ntire', 'activations', 1e6, 2, ' M')),
+    CostColumn('Convs', **_nested('ntire', 'convs', 1, 0)),
+    CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
+    CostColumn('mmengine activations', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
+    CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
+    CostColumn('Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)),
+    *(
+        CostColumn(
+            f'NTIRE {year} score',
+            lambda row, year=year: ((row.get('ntire_scores') or {}).get(year) or {}).get('score'),
+            lambda row, year=year: ntire_score(row, year),
+        )
+        for year in ('2024', '2025', '2026')
+    ),
+]
 
 
 def setup(board: dict[str, Any]) -> str:
