@@ -73,8 +73,8 @@ def _section(board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], 
     for pair in pairs:
         by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = pair
     further_titles = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
-    plots = {name: drawings for name in view.sets if (drawings := _plots(view, name))}
     infos = {info['name']: info['pictures'] for info in board['sets'].values() if info['scale'] == scale}
+    plots = {name: drawings for name in infos if (drawings := _plots(view, name))}
     # The set with most pictures says most.
     default_set = max(infos, key=infos.__getitem__, default=next(iter(plots), None))
     names = [row['name'] for row in view.rows if row['source'] == 'measured' and 'error' not in row]
@@ -82,7 +82,6 @@ def _section(board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], 
         'view': view,
         'cost_titles': titles,
         'costs': costs,
-        'incomplete_scores': any('(' in text for _, cells in costs for _, text in cells[-3:]),
         'further_titles': further_titles,
         'further': [
             (row, [view.quality.get((i, s, m), v.Cell('–')) for s, m in further_titles]) for i, row in enumerate(view.rows)

@@ -139,6 +139,8 @@ def _label(point: Point, x: float, y: float, taken: list[Box]) -> str:
         ('end', x - gap - width, y - gap - 4),
         ('start', x + gap, y + gap + _FONT),
         ('end', x - gap - width, y + gap + _FONT),
+        ('middle', x - width / 2, y - gap - 14),
+        ('middle', x - width / 2, y + gap + _FONT + 11),
     ):
         box = Box(left, baseline - _FONT + 2, left + width, baseline + 2)
         outside = width * _FONT * (box.left < LEFT or box.right > WIDTH or box.top < 0 or box.bottom > HEIGHT - BOTTOM)
@@ -146,4 +148,5 @@ def _label(point: Point, x: float, y: float, taken: list[Box]) -> str:
     _, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[0])
     taken.append(box)
     at = {'start': box.left, 'end': box.right, 'middle': (box.left + box.right) / 2}[anchor]
-    return f'<text class="label" x="{at:.1f}" y="{baseline:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    kind = 'label' if point.kind == 'measured' else 'label published-label'
+    return f'<text class="{kind}" x="{at:.1f}" y="{baseline:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

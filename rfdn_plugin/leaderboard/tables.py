@@ -90,7 +90,7 @@ def markdown(board: dict[str, Any]) -> str:
     parts = [f'# {board["name"]}', board['notes']] if board['notes'] else [f'# {board["name"]}']
     for scale in v.scales(board):
         view = v.view(board, scale)
-        parts += [f'## x{scale}', _markdown_quality_table(view), '\n'.join(f'- {_plain(note)}' for note in view.notes)]
+        parts += [f'## x{scale}', _markdown_quality_table(view), _markdown_list(view.notes)]
         parts += [part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part]
         if sources := v.citations(view.rows):
             parts.append('Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources))
@@ -125,9 +125,11 @@ def _markdown_costs(view: v.ScaleView) -> str:
         ['Cost', *(column.title for column in columns)],
         [[_markdown_name(row), *(column.text(row) for column in columns)] for row in rows],
     )
-    bracketed = any('score' in c.title and c.text(row).startswith('(') for row in rows for c in columns)
-    explained = 'NTIRE scores in brackets: FLOPs and parameters alone, the baseline of the year was not timed in this run.'
-    return f'{table}\n\n{explained}' if bracketed else table
+    return f'{table}\n\n{_markdown_list(view.cost_notes)}'
+
+
+def _markdown_list(notes: list[str]) -> str:
+    return '\n'.join(f'- {_plain(note)}' for note in notes)
 
 
 def _markdown_further(view: v.ScaleView) -> str:
