@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failure (one line on stderr), 2 usage; a subcommand may na
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,6 +88,100 @@ def _test(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
+@command('prepare', 'make paired LMDBs from folders of pictures')
+def _prepare(parser: argparse.ArgumentParser) -> Action:
+    """Make OUT/HR_sub.lmdb and OUT/LR_bicubic_X{s}_sub.lmdb with equal keys, for BasicSR's PairedImageDataset.
+
+    Stopped at any moment, the same command goes on; finished databases are not touched. docs/datasets.md has recipes.
+    """
+    add = parser.add_argument
+    add('--hr', nargs='+', type=Path, required=True, metavar='DIR', help='folders of HR pictures')
+    add('--out', type=Path, required=True, metavar='DIR', help='folder for the databases')
+    add('--scales', nargs='+', type=int, default=[2, 3, 4], metavar='S', help='default: 2 3 4')
+    lr_help = 'folder of given LR pictures of scale S; MATLAB bicubic is made where there is none'
+    add('--lr', nargs='+', type=_scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
+    crop_help = 'side of the sub-images in HR pixels; 0 for whole pictures (default: 480)'
+    add('--crop-size', type=int, default=480, metavar='N', help=crop_help)
+    add('--step', type=int, metavar='N', help='distance of the sub-images (default: half of the crop size)')
+    add('--encoding', choices=('png', 'bmp'), default='png', help='bmp: twice the disk, not decoded in training')
+    add('--level', type=int, default=1, metavar='L', help='PNG compression, 0 to 9 (default: 1)')
+    border_help = 'replicate: the bicubic of older MATLABs (default: symmetric)'
+    add('--border', choices=('symmetric', 'replicate'), default='symmetric', help=border_help)
+    add('--min-size', type=int, default=0, metavar='N', help='skip pictures with a shorter side, as the gt_size')
+    add('--workers', type=_at_least_one, metavar='N', help='processes that decode and encode (default: one a core)')
+    add('--shard', type=_part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see rfdn merge')
+    add('--recursive', action='store_true', help='enter subfolders')
+    add('--folders', action='store_true', help='write PNG folders OUT/HR and OUT/LR_bicubic/X{s}, as for test sets')
+    add('--strict', action='store_true', help='fail where a file would be skipped')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.data.prepare import PrepareSpec, prepare
+
+        given = vars(args)
+        names = ('out', 'crop_size', 'step', 'encoding', 'level', 'border', 'min_size', 'shard', 'recursive', 'strict')
+        spec = PrepareSpec(
+            hr=tuple(args.hr),
+            scales=tuple(args.scales),
+            lr=dict(args.lr),
+            workers=args.workers or _cores(),
+            **{name: given[name] for name in names},
+        )
+        if args.folders:
+            from rfdn_plugin.data.folders import prepare_folders
+
+            print('\n'.join(prepare_folders(spec)))
+        else:
+            print('\n'.join(prepare(spec).lines()))
+
+    return run
+
+
+@command('merge', 'put prepared databases together')
+def _merge(parser: argparse.ArgumentParser) -> Action:
+    """Make one set of databases of the shards of an array job, or of several sets prepared with the same settings."""
+    parser.add_argument('folders', nargs='+', type=Path, metavar='SHARD', help='what was the --out of rfdn prepare')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the result')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.data.merge import merge
+
+        print('\n'.join(merge(args.folders, args.out).lines()))
+
+    return run
+
+
+@command('verify', 'check LMDBs of pictures')
+def _verify(parser: argparse.ArgumentParser) -> Action:
+    """Decode every entry, compare keys, sizes and pairs, look for LR of a wrong resize and for benchmark pictures.
+
+    Exit code 0: no fault; 1: faults, each named.
+    """
+    add = parser.add_argument
+    add('databases', nargs='*', type=Path, metavar='LMDB', help='.lmdb folders, or folders that hold them')
+    pair_help = 'a pair; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb of one folder are paired without it'
+    add('--pair', nargs=3, action='append', default=[], metavar=('HR', 'LR', 'SCALE'), help=pair_help)
+    share_help = 'share of the pairs whose LR is compared with MATLAB bicubic (default: 0.05, at least 20 pairs)'
+    add('--share', type=float, default=0.05, metavar='F', help=share_help)
+    add('--all', action='store_const', const=1.0, dest='share', help='compare all of them')
+    add('--against', nargs='+', type=Path, default=[], metavar='DIR', help='benchmark pictures not to be trained on')
+    add('--workers', type=_at_least_one, metavar='N', help='processes (default: one a core)')
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.data.verify import Pair, verify
+
+        if not args.databases and not args.pair:
+            parser.error('give an LMDB, a folder that holds some, or --pair')
+        if not all(scale.isdigit() and int(scale) > 1 for _, _, scale in args.pair):
+            parser.error('the SCALE of --pair is a whole number of at least 2')
+        pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
+        workers = args.workers or _cores()
+        report = verify(args.databases, pairs, share=args.share, benchmarks=args.against, workers=workers)
+        print('\n'.join(report.lines()))
+        return 1 if report.faults else 0
+
+    return run
+
+
 @command('leaderboard', 'measure entries on test sets: quality, cost, significance')
 def _leaderboard(parser: argparse.ArgumentParser) -> Action:
     """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
@@ -107,6 +202,30 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         return 3 if any('error' in row for row in board['entries']) else 0
 
     return run
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
+
+
+def _scale_and_folder(text: str) -> tuple[int, Path]:
+    scale, equals, folder = text.partition('=')
+    if not (scale.isdigit() and equals and folder):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form S=DIR, as 2=DIV2K_train_LR_bicubic/X2')
+    return int(scale), Path(folder)
+
+
+def _part_of_whole(text: str) -> tuple[int, int]:
+    part, slash, whole = text.partition('/')
+    if not (part.isdigit() and slash and whole.isdigit()):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form I/N, as 1/8')
+    return int(part), int(whole)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 @command('list', 'the registered networks with parameters and multi-adds')

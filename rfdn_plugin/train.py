@@ -48,6 +48,11 @@ def train(args: argparse.Namespace) -> int:
     from rfdn_plugin.options import list_faults, load_training_options
 
     options = load_training_options(args.opt, args.force_yml)
+    if args.auto_resume and _is_finished(options):
+        print(
+            f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
+        )
+        return 0
     world_size = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1))) if args.launcher != 'none' else 1
     faults = preflight.check_training(options, Path.cwd(), world_size=world_size, resuming=args.auto_resume)
     if faults:
@@ -71,6 +76,17 @@ def test(args: argparse.Namespace) -> int:
 
     _run(test_pipeline, options, args)
     return 0
+
+
+def _is_finished(options: dict[str, Any]) -> bool:
+    """Whether the last weights of the experiment below the working directory have all their iterations behind them."""
+    latest = Path('experiments', options['name'], 'models', 'net_g_latest.pth')
+    if not latest.is_file():
+        return False
+    from rfdn_plugin.weights.checkpoint import read_checkpoint
+
+    iterations = read_checkpoint(latest).metadata.get('iterations', '')
+    return iterations.isdigit() and int(iterations) >= options['train']['total_iter']
 
 
 def _run(pipeline: Callable[[str], None], options: dict[str, Any], args: argparse.Namespace) -> None:

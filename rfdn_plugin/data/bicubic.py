@@ -69,7 +69,8 @@ def resize(image: np.ndarray, scale: float | Fraction | tuple[int, int], border:
         return cv2.transpose(_resize_rows(cv2.transpose(picture), columns, factors[1], border))
 
     # The dimension with the smaller factor goes first, rows where both are the same.
-    passes: list[Callable] = [resize_rows, resize_columns] if factors[0] <= factors[1] else [resize_columns, resize_rows]
+    rows_first = factors[0] <= factors[1]
+    passes: list[Callable] = [resize_rows, resize_columns] if rows_first else [resize_columns, resize_rows]
     for one_pass in passes:
         image = one_pass(image)
     return image
@@ -123,7 +124,7 @@ def _shrink(flat: np.ndarray, rows: int, factor: int, border: Border) -> np.ndar
         for place, kernel in enumerate(kernels):
             taps = groups[start : start + count + 3, place * width : (place + 1) * width]
             delta = _TIE_BREAK if place == 0 else 0
-            part = cv2.filter2D(taps, depth, kernel, anchor=(0, 0), delta=delta, borderType=cv2.BORDER_REPLICATE)[:count]
+            part = _filter_rows(taps, kernel, depth, delta)
             if total is None:
                 total = part
             elif place < factor - 1:
@@ -143,11 +144,15 @@ def _enlarge(flat: np.ndarray, factor: int, border: Border) -> np.ndarray:
         count = min(_BLOCK_ROWS, height - start)
         for phase, kernel in enumerate(kernels):
             taps = padded[start : start + count + 4]
-            total = cv2.filter2D(
-                taps, depth, kernel, anchor=(0, 0), delta=_TIE_BREAK, borderType=cv2.BORDER_REPLICATE
-            )[:count]
+            total = _filter_rows(taps, kernel, depth, _TIE_BREAK)
             result[start : start + count, phase] = _divided_sum(total, 1 / divisor, total, 0)
     return result.reshape(height * factor, width)
+
+
+def _filter_rows(taps: np.ndarray, kernel: np.ndarray, depth: int, delta: float) -> np.ndarray:
+    """Each row and those below it weighed by `kernel`, plus `delta`; for every row that has all of them below it."""
+    rows = taps.shape[0] - len(kernel) + 1
+    return cv2.filter2D(taps, depth, kernel, anchor=(0, 0), delta=delta, borderType=cv2.BORDER_REPLICATE)[:rows]
 
 
 def _divided_sum(first: np.ndarray, alpha: float, second: np.ndarray, beta: float) -> np.ndarray:

@@ -1,0 +1,171 @@
+"""The processor work of `rfdn prepare`: one picture read, shrunk, cut and encoded, in a pool of processes.
+
+What a worker makes is tens of megabytes a picture. It is left in memory that parent and worker share, so it crosses
+without being copied through a pipe; where processes are not forked, or a picture is too large, it takes the pipe.
+"""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.encoding import encode
+from rfdn_plugin.data.pictures import PictureError, read_picture
+from rfdn_plugin.data.sources import Source
+from rfdn_plugin.data.spec import PrepareSpec
+from rfdn_plugin.data.tiles import tiles_of
+from rfdn_plugin.errors import RFDNError
+
+# A picture's record (a line of pictures.jsonl), and its encoded sub-images by scale, 1 for HR.
+Result = tuple[dict, dict[int, list[bytes]]]
+
+_SLOT_BYTES = 96 * 2**20  # address space; memory is taken only as far as it is written
+
+
+def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Iterator[Result]:
+    """The results of `jobs` in their order, from `workers` processes.
+
+    Args:
+        jobs: For each picture: the spec, the picture, and the scales (1 for HR) whose sub-images are wanted.
+
+    Yields:
+        The record and the values of a picture. The values are valid until the next result is asked for.
+
+    Raises:
+        RFDNError: A worker died.
+    """
+    forked = 'fork' in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context('fork' if forked else None)
+    # One more than can be waiting or in work, so that the result in the caller's hands stays untouched.
+    slots = [mmap.mmap(-1, _SLOT_BYTES) for _ in range(workers + 3)] if forked else [None] * (workers + 3)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(slots,)) as pool:
+        waiting: deque[tuple[int, Future]] = deque()
+        try:
+            for number, (spec, source, scales) in enumerate(jobs):
+                slot = number % len(slots)
+                waiting.append((slot, pool.submit(_work_in_slot, slot, spec, source, scales)))
+                if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
+                    yield _taken(slots, *waiting.popleft())
+            while waiting:
+                yield _taken(slots, *waiting.popleft())
+        except BrokenProcessPool as error:
+            raise RFDNError(
+                'a worker process died (killed, or out of memory): run the same command again to go on, '
+                'perhaps with fewer --workers'
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _taken(slots: list, slot: int, future: Future) -> Result:
+    record, values, lengths = future.result()
+    if values is None:
+        values, memory, start = {}, memoryview(slots[slot]), 0
+        for scale, of_scale in lengths.items():
+            values[scale] = []
+            for length in of_scale:
+                values[scale].append(memory[start : start + length])
+                start += length
+    return record, values
+
+
+_slots: list = []  # of a worker
+
+
+def _work_in_slot(
+    slot: int, spec: PrepareSpec, source: Source, scales: tuple[int, ...]
+) -> tuple[dict, dict[int, list[bytes]] | None, dict[int, list[int]]]:
+    """The record, and either the values or, where they lie in the slot, their lengths."""
+    record, values = _work_on(spec, source, scales)
+    lengths = {scale: [len(value) for value in of_scale] for scale, of_scale in values.items()}
+    memory = _slots[slot]
+    if memory is None or sum(map(sum, lengths.values())) > len(memory):
+        return record, values, {}
+    memory.seek(0)
+    for of_scale in values.values():
+        for value in of_scale:
+            memory.write(value)
+    return record, None, lengths
+
+
+def _start_worker(slots: list) -> None:
+    _slots[:] = slots
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    # What OpenCV would print about a damaged picture is in the record.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # a killed parent cannot end its workers
+
+
+# --- one picture ----------------------------------------------------------------------------------------------------
+def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Result:
+    """One picture: its record, and its encoded sub-images for the databases of `scales` (1 for HR)."""
+    record: dict = {'source': source.name, 'bytes': source.path.stat().st_size}
+    try:
+        pictures, notices = _pictures_of(spec, source)
+    except PictureError as error:
+        return record | {'skipped': error.kind, 'detail': error.detail}, {}
+    height, width = pictures[1].shape[:2]
+    tiles = tiles_of(height, width, spec.crop_size, spec.stride)
+    values = {
+        scale: [
+            encode(_cut(pictures[scale], tile.top, tile.left, tile.height, tile.width, scale), spec.encoding, spec.level)
+            for tile in tiles
+        ]
+        for scale in scales
+    }
+    if source.key != Path(source.name).with_suffix('').as_posix():
+        notices.add('renamed')
+    if min(height, width) < spec.crop_size:
+        notices.add('small')
+    return record | {'key': source.key, 'height': height, 'width': width, 'notices': sorted(notices)}, values
+
+
+def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int, scale: int) -> np.ndarray:
+    top, left, height, width = (length // scale for length in (top, left, height, width))
+    return picture[top : top + height, left : left + width]
+
+
+def _pictures_of(spec: PrepareSpec, source: Source) -> tuple[dict[int, np.ndarray], set[str]]:
+    """RGB of the HR picture (1) and of its LR at each scale, cropped to fit each other; the notices of reading them."""
+    hr = read_picture(source.path)
+    notices = set(hr.notices)
+    cropped = mod_crop(hr.rgb, spec.multiple)
+    height, width = cropped.shape[:2]
+    if min(height, width) < max(spec.min_size, 1):
+        raise PictureError('too-small', '{}x{}'.format(*hr.rgb.shape[:2]))
+    pictures = {1: cropped}
+    for scale in spec.scales:
+        if scale not in source.lr:
+            pictures[scale] = downscale(cropped, scale, spec.border)
+            continue
+        try:
+            lr = read_picture(source.lr[scale])
+        except PictureError as error:
+            raise PictureError(error.kind, f'LR x{scale} {source.lr[scale].name} {error.detail}'.strip()) from error
+        sizes = list(zip(hr.rgb.shape[:2], lr.rgb.shape[:2], strict=True))
+        if any(of_lr not in (of_hr // scale, -(-of_hr // scale)) for of_hr, of_lr in sizes):
+            (hr_height, lr_height), (hr_width, lr_width) = sizes
+            raise PictureError('lr-mismatch', f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}')
+        notices.update(lr.notices)
+        pictures[scale] = lr.rgb[: height // scale, : width // scale]
+    return pictures, notices
