@@ -14,14 +14,12 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from rfdn_plugin import __version__, compat
+from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import match
 from rfdn_plugin.weights.transfer import resample_state
-
-START_ONLY = ('interpolation_start',)
-"""Arguments of a network that say how it starts, not what it is."""
 
 
 class RFDNModel(SRModel):
@@ -105,9 +103,12 @@ class RFDNModel(SRModel):
 
     def _metadata(self) -> dict[str, str]:
         """What the weights alone do not say, as plain text; `weights.detect` reads it."""
-        arguments = {key: value for key, value in self.opt['network_g'].items() if key not in ('type', *START_ONLY)}
+        arguments = dict(self.opt['network_g'])
+        name = arguments.pop('type')
+        if name in NETWORKS:
+            arguments = full_arguments(name, arguments)
         return {
-            'network': self.opt['network_g']['type'],
+            'network': name,
             'arguments': json.dumps(arguments),
             'upscale': str(self.opt['scale']),
             'iterations': str(self.iteration),
