@@ -88,6 +88,108 @@ def _test(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
+@command('inspect', 'what a weights file is')
+def _inspect(parser: argparse.ArgumentParser) -> Action:
+    """Show what a weights file is: layout, network, scale, input range, fingerprint, metadata.
+
+    A file that belongs to no network here is described too, with the reason.
+    """
+    parser.add_argument('weights', type=Path, metavar='W', help='a .pth, .pkl, .safetensors or .caffemodel file')
+    _add_identity(parser)
+    parser.add_argument('--json', action='store_true', help='as JSON')
+
+    def run(args: argparse.Namespace) -> None:
+        import json
+
+        from rfdn_plugin.weights.report import as_lines, inspect_weights
+
+        report = inspect_weights(args.weights, **_identity(args))
+        print(json.dumps(report, indent=2) if args.json else '\n'.join(as_lines(report)))
+
+    return run
+
+
+@command('convert', 'weights in another layout')
+def _convert(parser: argparse.ArgumentParser) -> Action:
+    """Write weights as .safetensors with a model card, or as .pth in BasicSR's or the authors' layout.
+
+    The foldings rewrite the network into an equal one: within the rounding of 32-bit floats.
+    """
+    add = parser.add_argument
+    _add_weights(parser)
+    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    add('--layout', choices=('safetensors', 'basicsr', 'official'), help='default: by the ending, basicsr for .pth')
+    add('--fold-range', action='store_true', help='put the input range into the first and last convolution')
+    add('--fold-srb', action='store_true', help="put SRB's identity into its convolution, for inference")
+    add('--unfold-srb', action='store_true', help='take it out again, for training')
+    hint = 'for the model card, as training_data=DIV2K, iterations=1000000, licence=MIT; may be repeated'
+    add('--card', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.weights.convert import convert
+        from rfdn_plugin.weights.loading import identify_file
+
+        identity = identify_file(args.weights, **_identity(args))
+        foldings = {name: getattr(args, name) for name in ('fold_range', 'fold_srb', 'unfold_srb')}
+        convert(identity, args.output, layout=args.layout, details=dict(args.card), **foldings)
+        print(f'{args.output}: {identity.type} x{identity.upscale}')
+
+    return run
+
+
+@command('transfer', 'weights for another scale')
+def _transfer(parser: argparse.ArgumentParser) -> Action:
+    """Make weights for another scale: the upsampler resampled or, with --fit, solved in closed form from pictures."""
+    add = parser.add_argument
+    _add_weights(parser)
+    add('--to-scale', type=int, required=True, metavar='S', help='2, 3, 4, ...')
+    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    add('--fit', type=Path, metavar='DIR', help='folder or LMDB of HR pictures; their LR is made by MATLAB bicubic')
+    add('--pictures', type=int, metavar='N', help='as many pictures at most, spread evenly (default: all)')
+    add('--ridge', type=float, default=1e-6, metavar='R', help='regularisation of the fit (default: 1e-6)')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.transfer import transfer
+        from rfdn_plugin.weights.loading import identify_file
+
+        identity = identify_file(args.weights, **_identity(args))
+        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, ridge=args.ridge)
+        if fit is not None:
+            print(
+                f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: '
+                f'{fit.psnr_before:.2f} dB before, {fit.psnr_after:.2f} dB after (all channels, not rounded)'
+            )
+        print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
+
+    return run
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--weights', type=Path, required=True, metavar='W', help='.pth, .pkl, .safetensors or .caffemodel'
+    )
+    _add_identity(parser)
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    """What a weights file may leave unsaid."""
+    parser.add_argument('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
+    parser.add_argument('--img-range', type=float, metavar='R', help='the range its body works on, 1 or 255, likewise')
+    parser.add_argument('--upscale', type=int, metavar='S', help='the scale of an IDN, likewise')
+    parser.add_argument('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
+
+
+def _identity(args: argparse.Namespace) -> dict:
+    return {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition('=')
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE, as licence=MIT')
+    return key, value
+
+
 @command('prepare', 'make paired LMDBs from folders of pictures')
 def _prepare(parser: argparse.ArgumentParser) -> Action:
     """Make OUT/HR_sub.lmdb and OUT/LR_bicubic_X{s}_sub.lmdb with equal keys, for BasicSR's PairedImageDataset.
@@ -186,8 +288,12 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
 def _leaderboard(parser: argparse.ArgumentParser) -> Action:
     """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file, see options/leaderboard/')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)')
-    parser.add_argument('--workers', type=int, metavar='N', help='processes on a CPU (default: as many as it has cores)')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
+    )
+    parser.add_argument(
+        '--workers', type=int, metavar='N', help='processes on a CPU (default: as many as it has cores)'
+    )
 
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.leaderboard.board import run as run_leaderboard

@@ -92,7 +92,7 @@ def net_channels(net: torch.nn.Module) -> int:
 
 
 def _small(name: str, upscale: int) -> torch.nn.Module:
-    return NETWORKS[name](upscale=upscale, **(SMALL if issubclass(NETWORKS[name], RFDN) else {}))
+    return NETWORKS[name](upscale=upscale, num_feat=16, num_block=2)
 
 
 def test_padding_touches_small_pictures_only():

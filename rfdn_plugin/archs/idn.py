@@ -123,11 +123,15 @@ class IDN(nn.Module):
         self.upsample = nn.ConvTranspose2d(num_feat, num_out_ch, self.KERNEL_SIZE, stride=upscale, padding=padding)
         self.register_buffer('phases', cubic_phases(upscale), persistent=False)
 
+    def as_input(self, x: Tensor) -> Tensor:
+        """`x` itself where it has the channels that the body reads, else the Y of RGB."""
+        if x.shape[1] == self.num_in_ch:
+            return x
+        return (x * x.new_tensor(self.RGB_TO_Y).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + self.Y_OFFSET
+
     def forward_features(self, x: Tensor) -> Tensor:
         """What the deconvolution reads: N x num_in_ch (or RGB) x H x W, 0..1, to N x num_feat x H x W."""
-        if x.shape[1] != self.num_in_ch:
-            x = (x * x.new_tensor(self.RGB_TO_Y).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + self.Y_OFFSET
-        features = _activate(self.conv2(_activate(self.conv1(x * self.img_range))))
+        features = _activate(self.conv2(_activate(self.conv1(self.as_input(x) * self.img_range))))
         for name in self.blocks:
             features = getattr(self, name)(features)
         return features

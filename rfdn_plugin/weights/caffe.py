@@ -76,7 +76,8 @@ def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     for name, layer in layers.items():
         for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False):
             tensors[f'{_our_name(name)}.{kind}'] = _tensor_of(blob, f'{path}, layer {name}')
-    return tensors, {'network': 'IDN', 'upscale': str(layers['upsample'].convolution.stride[0])}
+    strides = list(layers['upsample'].convolution.stride)
+    return tensors, {'network': 'IDN', **({'upscale': str(strides[0])} if strides else {})}
 
 
 def _our_name(layer: str) -> str:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Identity:
     Attributes:
         type: The network, a key of `archs.NETWORKS`.
         arguments: Of its constructor: everything that the weights and the sources below determine.
-        sources: For each argument that the weights do not show: 'metadata', 'known weights', 'given' or 'type'.
+        sources: For each argument that the weights do not show: 'given', 'metadata', 'known weights', 'type', 'trial'.
         name: Title and origin of known weights, else None.
         checkpoint: The file's content.
     """
@@ -56,9 +57,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the shapes show: the networks that they fit, the one that they mean alone (if any), and arguments."""
+    """What the shapes show: the networks that they fit, those likely, the one that they mean alone, and arguments."""
 
     types: tuple[str, ...]
+    candidates: tuple[str, ...]
     meant: str | None
     arguments: dict[str, Any]
     invisible: tuple[str, ...]
@@ -66,7 +68,12 @@ class _Reading:
 
 
 def identify(
-    checkpoint: Checkpoint, *, type: str | None = None, img_range: float | None = None, **overrides
+    checkpoint: Checkpoint,
+    *,
+    type: str | None = None,
+    img_range: float | None = None,
+    by_trial: bool = False,
+    **overrides,
 ) -> Identity:
     """Find the network and its arguments.
 
@@ -74,6 +81,8 @@ def identify(
         checkpoint: The file's content.
         type: The network where the user names it; a key of `archs.NETWORKS`.
         img_range: The input range where the user names it: 1 or 255 as a rule.
+        by_trial: Take what nobody says from a trial on a test pattern, where one candidate is clearly the best. It
+            tells the range and the blocks' identity; for programs in which nobody can be asked.
         overrides: Further arguments of the constructor, for example `block_residual=False`.
 
     Raises:
@@ -109,7 +118,12 @@ def identify(
         else:
             arguments[key], sources[key] = said[source][key], source
     if chosen is None or unknown:
-        raise RFDNError(_candidates(checkpoint, reading, chosen, arguments, unknown))
+        trials = _trials(checkpoint, reading.candidates if chosen is None else (chosen,), arguments, unknown)
+        if not (by_trial and _is_clear(trials)):
+            raise RFDNError(_question(path, reading, chosen, unknown, trials))
+        chosen, found = trials[0].type, trials[0].arguments
+        sources |= {key: 'trial' for key in reading.invisible if key not in arguments}
+        arguments |= found
     arguments.update(given)
     _refuse_lookalike(checkpoint, chosen, arguments, shapes)
     return Identity(chosen, arguments, sources, known.name if known else None, checkpoint)
@@ -130,8 +144,19 @@ def _stated(checkpoint: Checkpoint) -> dict[str, Any]:
         raise RFDNError(f'{checkpoint.path}: its metadata "arguments" is no JSON object; name --type yourself.')
     if 'upscale' in metadata and metadata['upscale'].isdigit():
         arguments.setdefault('upscale', int(metadata['upscale']))
+    for key, (fits, wanted) in _STATED_VALUES.items():
+        if key in arguments and not fits(arguments[key]):
+            raise RFDNError(f'{checkpoint.path}: its metadata says {key} is {arguments[key]!r}, it must be {wanted}.')
     return {'type': metadata['network'], 'arguments': arguments}
 
+
+_STATED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'img_range': (lambda value: isinstance(value, int | float) and 0 < value < math.inf, 'a number above 0'),
+    'block_residual': (lambda value: isinstance(value, bool), 'true or false'),
+    'shallow_residual': (lambda value: isinstance(value, bool), 'true or false'),
+    'upscale': (lambda value: isinstance(value, int) and 1 <= value <= 64, 'a whole number from 1'),
+}
+"""What metadata may say of the arguments that are taken from it."""
 
 # What a network means where its name alone is known. The input range is no part of a name, but for the networks whose
 # public code has only ever used one.
@@ -155,32 +180,51 @@ _MEANING = {
 }
 
 
-def _candidates(
-    checkpoint: Checkpoint, reading: _Reading, chosen: str | None, arguments: dict[str, Any], unknown: list[str]
-) -> str:
-    types = reading.types if chosen is None else (chosen,)
-    ways, missing = [], unknown
-    if chosen is None:
-        missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
-        ways.append(' or '.join(f'--type {name} ({_MEANING[name]})' for name in types))
-    if 'img_range' in unknown:
-        ways.append('--img-range 1 (values 0..1, as BasicSR trains) or --img-range 255 (0..255, as the AIM 2020 code)')
+@dataclass(frozen=True)
+class _Trial:
+    """A candidate that was tried, and how well its output agrees with its input, in dB."""
+
+    type: str
+    arguments: dict[str, Any]
+    agreement: float
+
+
+def _trials(
+    checkpoint: Checkpoint, types: tuple[str, ...], arguments: dict[str, Any], unknown: list[str]
+) -> list[_Trial]:
+    """Every candidate, the best first; none where a scale is missing, which no trial tells."""
     if 'upscale' in unknown:
-        ways.append('upscale, which its weights do not depend on')
-    text = (
-        f'{checkpoint.path} holds {reading.description}, and does not say: {", ".join(missing)}. '
-        f'Give {", and ".join(ways)}.'
-    )
-    if 'upscale' in unknown:
-        return text
+        return []
     trials = []
     for name in types:
         for img_range in (1.0, 255.0) if 'img_range' in unknown else (arguments['img_range'],):
             candidate = {**_MEANT_BY_TYPE[name], **arguments, 'img_range': img_range}
             _refuse_lookalike(checkpoint, name, candidate, shapes_of(checkpoint.tensors))
-            trials.append((agreement(NETWORKS[name](**candidate), checkpoint.tensors), name, img_range))
-    trials.sort(reverse=True)
-    tried = ', '.join(f'{name} with {img_range:g} {decibel:.0f} dB' for decibel, name, img_range in trials)
+            trials.append(_Trial(name, candidate, agreement(NETWORKS[name](**candidate), checkpoint.tensors)))
+    return sorted(trials, key=lambda trial: -trial.agreement)
+
+
+def _is_clear(trials: list[_Trial], least: float = 25.0, ahead: float = 5.0) -> bool:
+    """Whether the best agrees at all, and better than every other: 37 and 12 dB in the least clear public weights."""
+    rest = [trial.agreement for trial in trials[1:]]
+    return bool(trials) and trials[0].agreement > least and all(trials[0].agreement > other + ahead for other in rest)
+
+
+def _question(path: Path, reading: _Reading, chosen: str | None, unknown: list[str], trials: list[_Trial]) -> str:
+    ways, missing = [], unknown
+    if chosen is None:
+        missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
+        ways.append(' or '.join(f'--type {name} ({_MEANING[name]})' for name in reading.candidates))
+    if 'img_range' in unknown:
+        ways.append('--img-range 1 (values 0..1, as BasicSR trains) or --img-range 255 (0..255, as the AIM 2020 code)')
+    if 'upscale' in unknown:
+        ways.append('--upscale, on which its weights do not depend')
+    text = f'{path} holds {reading.description}, and does not say: {", ".join(missing)}. Give {", and ".join(ways)}.'
+    if not trials:
+        return text
+    tried = ', '.join(
+        f'{trial.type} with {trial.arguments["img_range"]:g} {trial.agreement:.0f} dB' for trial in trials
+    )
     return f'{text} Tried on a test pattern, the shrunken output agrees with the input at: {tried}.'
 
 
@@ -241,11 +285,14 @@ def _read_rfdn(shapes: Shapes) -> _Reading:
         remaining = num_last != num_distilled and num_last == num_feat - 3 * num_distilled
         arguments['last_branch'] = 'remaining' if remaining else 'distilled'
     attention = {'esa': 'ESA', 'cca': 'CCA', None: 'no attention'}[arguments['attention']]
-    types = ('RFDN', 'E_RFDN', 'RFDN_L') if num_feat == 52 else ('RFDN', 'E_RFDN')
+    types = ('RFDN', 'E_RFDN', 'RFDN_L')
+    candidates = types if num_feat == 52 else types[:2]
     description = (
         f'an RFDN of {num_feat} channels and {arguments["num_block"]} blocks with {attention}, x{arguments["upscale"]}'
     )
-    return _Reading(types, None, arguments, ('block_residual', 'shallow_residual', 'img_range'), description)
+    return _Reading(
+        types, candidates, None, arguments, ('block_residual', 'shallow_residual', 'img_range'), description
+    )
 
 
 def _read_imdn(shapes: Shapes) -> _Reading:
@@ -261,7 +308,7 @@ def _read_imdn(shapes: Shapes) -> _Reading:
     }
     description = f'an IMDN of {num_feat} channels and {arguments["num_block"]} blocks, x{arguments["upscale"]}'
     types = ('IMDN_R',) if split else ('IMDN', 'IMDN_R')  # IMDN_R takes the weights of IMDN too
-    return _Reading(types, types[0], arguments, ('img_range',), description)
+    return _Reading(types, types, types[0], arguments, ('img_range',), description)
 
 
 def _read_idn(shapes: Shapes) -> _Reading:
@@ -273,7 +320,7 @@ def _read_idn(shapes: Shapes) -> _Reading:
         'num_block': _count(shapes, r'block(\d+)\.conv1\.weight'),
     }
     description = f'an IDN of {num_feat} channels and {arguments["num_block"]} blocks'
-    return _Reading(('IDN',), 'IDN', arguments, ('img_range', 'upscale'), description)
+    return _Reading(('IDN',), ('IDN',), 'IDN', arguments, ('img_range', 'upscale'), description)
 
 
 def _read_rfanet(shapes: Shapes) -> _Reading:
@@ -289,7 +336,7 @@ def _read_rfanet(shapes: Shapes) -> _Reading:
         'upscale': math.prod(steps),
     }
     description = f'an RFANet of {num_feat} channels and {arguments["num_block"]} modules, x{arguments["upscale"]}'
-    return _Reading(('RFANet',), 'RFANet', arguments, ('img_range',), description)
+    return _Reading(('RFANet',), ('RFANet',), 'RFANet', arguments, ('img_range',), description)
 
 
 # The reader of a family by the tensor that only its members have.

@@ -39,8 +39,13 @@ def load_network(
         RFDNError: The file cannot be read, belongs to no network here, leaves something unsaid, or holds values that
             are no numbers.
     """
-    identity = identify(read_checkpoint(path, param_key), type=type, img_range=img_range, **overrides)
+    identity = identify_file(path, type=type, img_range=img_range, param_key=param_key, **overrides)
     return build_network(identity), identity
+
+
+def identify_file(path: str | Path, *, param_key: str | None = None, **named: Any) -> Identity:
+    """Read a checkpoint and find its network without building it; the arguments are those of `load_network`."""
+    return identify(read_checkpoint(path, param_key), **named)
 
 
 def build_network(identity: Identity) -> nn.Module:

@@ -12,7 +12,7 @@ SIDE = 48
 
 
 def agreement(network: nn.Module, tensors: Mapping[str, Tensor]) -> float:
-    """How well a network's output, shrunk back, agrees with its input on a smooth test pattern, in dB (PSNR, RGB).
+    """How well a network's output, shrunk back, agrees with its input on a smooth test pattern, in dB (PSNR).
 
     Any trained super-resolution network agrees at 40 dB and more. Seen on public weights: a wrong input range costs 13
     dB and more, a wrong identity around the blocks 17 and more; a dilation or the identity inside SRB does not show.
@@ -22,7 +22,8 @@ def agreement(network: nn.Module, tensors: Mapping[str, Tensor]) -> float:
         tensors: Its state dict.
     """
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    pattern = _pattern()
+    channels = next(network.parameters()).shape[1]
+    pattern = _pattern() if channels == 3 else _pattern().mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     with torch.no_grad():
         output = network.eval()(pattern)
     error = (F.avg_pool2d(output, network.upscale) - pattern).double().square().mean()
