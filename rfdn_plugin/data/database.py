@@ -185,7 +185,9 @@ class DatabaseWriter:
         existing = _read_json(settings_file)
         names = [name for name in {**existing, **self.settings} if existing.get(name) != self.settings.get(name)]
         if names:
-            differences = '; '.join(f'{name}: {existing.get(name)} there, {self.settings.get(name)} now' for name in names)
+            differences = '; '.join(
+                f'{name}: {existing.get(name)} there, {self.settings.get(name)} now' for name in names
+            )
             raise RFDNError(
                 f'{folder} was made with other settings ({differences}): '
                 'give the same ones, another --out, or delete it'

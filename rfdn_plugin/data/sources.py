@@ -25,6 +25,11 @@ class Source:
     key: str
     lr: dict[int, Path]
 
+    @property
+    def bytes(self) -> int:
+        """Its size on the disk; 0 for a link that leads nowhere."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
 
 def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, PictureError]]]:
     """The pictures of a spec (of its shard) in the order of their names, and the other files with their reasons.
