@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -43,10 +44,13 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Pict
         hint = f' (it holds {len(others)} other entries; subfolders are entered with --recursive)' if others else ''
         raise RFDNError(f'no picture was found in {looked}{hint}')
     lr_names = {scale: _match_lr(scale, folder, [name for _, name in found]) for scale, folder in spec.lr.items()}
+    stems = Counter((folder, name.with_suffix('')) for folder, name in found)
     sources = []
     owners: dict[str, Path] = {}
     for folder, name in found:
         key = key_of(name)
+        if stems[folder, name.with_suffix('')] > 1 and not spec.lr:  # photo.jpg beside photo.png
+            key = key_of(name.with_name(f'{name.stem}_{name.suffix[1:].lower()}.{name.suffix[1:]}'))
         if key in owners:
             raise RFDNError(f'{owners[key]} and {folder / name} would have the same key {key}: rename one of them')
         owners[key] = folder / name
