@@ -221,6 +221,16 @@ def test_missing_lr_stops_before_the_work(photographs, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_lr_without_hr_is_named(tmp_path):
+    write(tmp_path / 'hr' / 'a.png', photograph(1, 48, 48))
+    for name in ('a', 'b'):
+        write(tmp_path / 'lr' / f'{name}x2.png', photograph(1, 24, 24))
+    spec = spec_for(tmp_path / 'hr', tmp_path / 'out', scales=(2,), lr={2: tmp_path / 'lr'})
+    assert prepare(spec, quiet).skipped == [(str(tmp_path / 'lr' / 'bx2.png'), 'lr-without-hr', '')]
+    with pytest.raises(RFDNError, match=r'bx2\.png'):
+        prepare(replace(spec, strict=True), quiet)
+
+
 def test_lr_of_another_size_is_skipped_and_named(tmp_path):
     for name, size in (('a', 24), ('b', 25)):
         write(tmp_path / 'hr' / f'{name}.png', photograph(1, 48, 48))

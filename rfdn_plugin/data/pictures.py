@@ -47,6 +47,7 @@ POLICY: dict[str, tuple[str, str]] = {
     'unreadable': ('skip', 'cannot be opened'),
     'too-small': ('skip', 'a side is below one LR pixel, or below --min-size'),
     'lr-mismatch': ('skip', 'the given LR has not the size of the HR divided by the scale'),
+    'lr-without-hr': ('skip', 'a given LR for which there is no HR'),
 }
 
 _SIDE_FILES = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '.ds_store', '.localized', '@eadir', '__macosx'}
