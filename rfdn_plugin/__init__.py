@@ -5,9 +5,9 @@ today's libraries broke it (`rfdn_plugin.compat`), and its registries know the n
 mmengine's `MODELS` knows the networks as soon as `mmengine.model` is imported.
 """
 
-from rfdn_plugin import compat
-
 __version__ = '0.1.0'
+
+from rfdn_plugin import compat
 
 
 def _register_with_basicsr() -> None:

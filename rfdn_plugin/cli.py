@@ -31,7 +31,9 @@ def command(name: str, summary: str) -> Callable:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='rfdn', description='Train, compare and deploy small super-resolution networks.')
+    parser = argparse.ArgumentParser(
+        prog='rfdn', description='Train, compare and deploy small super-resolution networks.'
+    )
     parser.add_argument('--version', action='version', version=f'rfdn_plugin {__version__}')
     parser.add_argument('--debug', action='store_true', help='print the traceback of an error')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
@@ -84,6 +86,108 @@ def _test(parser: argparse.ArgumentParser) -> Action:
         return test(args)
 
     return run
+
+
+@command('inspect', 'what a weights file is')
+def _inspect(parser: argparse.ArgumentParser) -> Action:
+    """Show what a weights file is: layout, network, scale, input range, fingerprint, metadata.
+
+    A file that belongs to no network here is described too, with the reason.
+    """
+    parser.add_argument('weights', type=Path, metavar='W', help='a .pth, .pkl, .safetensors or .caffemodel file')
+    _add_identity(parser)
+    parser.add_argument('--json', action='store_true', help='as JSON')
+
+    def run(args: argparse.Namespace) -> None:
+        import json
+
+        from rfdn_plugin.weights.report import as_lines, inspect_weights
+
+        report = inspect_weights(args.weights, **_identity(args))
+        print(json.dumps(report, indent=2) if args.json else '\n'.join(as_lines(report)))
+
+    return run
+
+
+@command('convert', 'weights in another layout')
+def _convert(parser: argparse.ArgumentParser) -> Action:
+    """Write weights as .safetensors with a model card, or as .pth in BasicSR's or the authors' layout.
+
+    The foldings rewrite the network into an equal one: within the rounding of 32-bit floats.
+    """
+    add = parser.add_argument
+    _add_weights(parser)
+    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    add('--layout', choices=('safetensors', 'basicsr', 'official'), help='default: by the ending, basicsr for .pth')
+    add('--fold-range', action='store_true', help='put the input range into the first and last convolution')
+    add('--fold-srb', action='store_true', help="put SRB's identity into its convolution, for inference")
+    add('--unfold-srb', action='store_true', help='take it out again, for training')
+    hint = 'for the model card, as training_data=DIV2K, iterations=1000000, licence=MIT; may be repeated'
+    add('--card', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.weights.convert import convert
+        from rfdn_plugin.weights.loading import identify_file
+
+        identity = identify_file(args.weights, **_identity(args))
+        foldings = {name: getattr(args, name) for name in ('fold_range', 'fold_srb', 'unfold_srb')}
+        convert(identity, args.output, layout=args.layout, details=dict(args.card), **foldings)
+        print(f'{args.output}: {identity.type} x{identity.upscale}')
+
+    return run
+
+
+@command('transfer', 'weights for another scale')
+def _transfer(parser: argparse.ArgumentParser) -> Action:
+    """Make weights for another scale: the upsampler resampled or, with --fit, solved in closed form from pictures."""
+    add = parser.add_argument
+    _add_weights(parser)
+    add('--to-scale', type=int, required=True, metavar='S', help='2, 3, 4, ...')
+    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    add('--fit', type=Path, metavar='DIR', help='folder or LMDB of HR pictures; their LR is made by MATLAB bicubic')
+    add('--pictures', type=int, metavar='N', help='as many pictures at most, spread evenly (default: all)')
+    add('--ridge', type=float, default=1e-6, metavar='R', help='regularisation of the fit (default: 1e-6)')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.transfer import transfer
+        from rfdn_plugin.weights.loading import identify_file
+
+        identity = identify_file(args.weights, **_identity(args))
+        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, ridge=args.ridge)
+        if fit is not None:
+            print(
+                f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: '
+                f'{fit.psnr_before:.2f} dB before, {fit.psnr_after:.2f} dB after (all channels, not rounded)'
+            )
+        print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
+
+    return run
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--weights', type=Path, required=True, metavar='W', help='.pth, .pkl, .safetensors or .caffemodel'
+    )
+    _add_identity(parser)
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    """What a weights file may leave unsaid."""
+    parser.add_argument('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
+    parser.add_argument('--img-range', type=float, metavar='R', help='the range its body works on, 1 or 255, likewise')
+    parser.add_argument('--upscale', type=int, metavar='S', help='the scale of an IDN, likewise')
+    parser.add_argument('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
+
+
+def _identity(args: argparse.Namespace) -> dict:
+    return {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition('=')
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE, as licence=MIT')
+    return key, value
 
 
 @command('prepare', 'make paired LMDBs from folders of pictures')
@@ -180,6 +284,32 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
+@command('leaderboard', 'measure entries on test sets: quality, cost, significance')
+def _leaderboard(parser: argparse.ArgumentParser) -> Action:
+    """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file, see options/leaderboard/')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
+    )
+    parser.add_argument(
+        '--workers', type=int, metavar='N', help='processes on a CPU (default: as many as it has cores)'
+    )
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.leaderboard.board import run as run_leaderboard
+        from rfdn_plugin.leaderboard.options import load_options
+        from rfdn_plugin.leaderboard.tables import print_board
+
+        options = load_options(args.opt)
+        out = args.out or Path('results') / 'leaderboard' / options.name
+        board = run_leaderboard(options, out, args.workers)
+        print_board(board)
+        print(f'Written to {out}: leaderboard.html, .md, .json, two .csv files, comparisons/')
+        return 3 if any('error' in row for row in board['entries']) else 0
+
+    return run
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
@@ -202,6 +332,19 @@ def _part_of_whole(text: str) -> tuple[int, int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+@command('list', 'the registered networks with parameters and multi-adds')
+def _list(parser: argparse.ArgumentParser) -> Action:
+    """The registered networks with parameters and multi-adds (output of 1280x720) at x2, x3 and x4."""
+    parser.add_argument('--json', action='store_true', help='whole numbers as JSON')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.leaderboard.networks import print_networks
+
+        print_networks(as_json=args.json)
+
+    return run
 
 
 if __name__ == '__main__':

@@ -98,7 +98,15 @@ def install() -> None:
     if _after_import() is None:
         sys.meta_path.insert(0, _AfterImport())
         sys.meta_path.append(_RemovedModules())
+        _forget_failed_import()
         when_imported('basicsr', mend_basicsr)
+
+
+def _forget_failed_import() -> None:
+    """After an `import basicsr` that failed, its submodules stay behind and would hide that it was never finished."""
+    if 'basicsr' not in sys.modules:
+        for name in [name for name in sys.modules if name.startswith('basicsr.')]:
+            del sys.modules[name]
 
 
 def _after_import() -> Any:
@@ -177,7 +185,7 @@ def open_lmdb(path: str | os.PathLike, **settings: Any) -> Any:
 
 def close_lmdb(path: str | os.PathLike) -> None:
     """Close and forget a shared environment, before its folder is moved or replaced."""
-    process, environment = _LMDB_ENVIRONMENTS.pop(os.path.realpath(path), (None, None))
+    _, environment = _LMDB_ENVIRONMENTS.pop(os.path.realpath(path), (None, None))
     if environment is not None:
         environment.close()
 
@@ -190,13 +198,21 @@ def share_lmdb_environments() -> None:
         """BasicSR's backend over environments that the whole process shares."""
 
         def __init__(
-            self, db_paths: str | list[str], client_keys: str | list[str] = 'default', readonly: bool = True, **settings: Any
+            self,
+            db_paths: str | list[str],
+            client_keys: str | list[str] = 'default',
+            readonly: bool = True,
+            **settings: Any,
         ) -> None:
             client_keys = [client_keys] if isinstance(client_keys, str) else client_keys
             self.db_paths = [db_paths] if isinstance(db_paths, str) else list(db_paths)
             if len(client_keys) != len(self.db_paths):
-                raise ValueError(f'{len(client_keys)} client keys for {len(self.db_paths)} LMDBs: give one key for each.')
-            self._client = {key: open_lmdb(path, **settings) for key, path in zip(client_keys, self.db_paths, strict=True)}
+                raise ValueError(
+                    f'{len(client_keys)} client keys for {len(self.db_paths)} LMDBs: give one key for each.'
+                )
+            self._client = {
+                key: open_lmdb(path, **settings) for key, path in zip(client_keys, self.db_paths, strict=True)
+            }
 
     FileClient._backends['lmdb'] = SharedLmdbBackend
 
@@ -238,14 +254,19 @@ def load_resume_state(opt: dict) -> dict | None:
 def _newest_whole_state(path: dict) -> dict | None:
     folder = path['training_states']
     names = [name for name in os.listdir(folder) if name.endswith('.state')] if os.path.isdir(folder) else []
-    iterations = sorted((int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()), reverse=True)
+    iterations = sorted(
+        (int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()), reverse=True
+    )
     for iteration in iterations:
         state_path = os.path.join(folder, f'{iteration}.state')
         try:
             state = _load(state_path)
             _load(os.path.join(path['models'], f'net_g_{iteration}.pth'))
         except Exception as error:  # a torn file fails in many ways: zip, pickle, end of file
-            print(f'Cannot resume from iteration {iteration} ({type(error).__name__}: {error}); trying the one before.', flush=True)
+            print(
+                f'Cannot resume from iteration {iteration} ({type(error).__name__}: {error}); trying the one before.',
+                flush=True,
+            )
             continue
         path['resume_state'] = state_path
         return state
@@ -311,7 +332,9 @@ def offer_every_optimizer() -> None:
     def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
         cls = getattr(torch.optim, optim_type, None)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
-            raise ValueError(f'train.optim_g.type: {optim_type} is no optimizer of torch.optim: take for example Adam or AdamW.')
+            raise ValueError(
+                f'train.optim_g.type: {optim_type} is no optimizer of torch.optim: take for example Adam or AdamW.'
+            )
         return cls(params, lr=lr, **settings)
 
     BaseModel.get_optimizer = get_optimizer

@@ -29,7 +29,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key_node, _ in node.value:
             if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'key {key_node.value!r} twice', key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'key {key_node.value!r} twice', key_node.start_mark
+                )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -199,7 +201,9 @@ class Optimizer(BaseModel):
 
         cls = getattr(torch.optim, self.type, None)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
-            raise ValueError(f'{self.type!r} is no optimizer of torch.optim{_did_you_mean(self.type, dir(torch.optim))}')
+            raise ValueError(
+                f'{self.type!r} is no optimizer of torch.optim{_did_you_mean(self.type, dir(torch.optim))}'
+            )
         _check_arguments(self.type, cls.__init__, self.__pydantic_extra__ or {}, given={'self', 'params', 'lr'})
         return self
 
@@ -232,7 +236,9 @@ class TrainSection(_Section):
     """Iterations over which the learning rate rises linearly; -1 for none."""
     pixel_opt: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('LOSS', value))] | None = None
     """A loss of BasicSR's registry and its arguments."""
-    perceptual_opt: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('LOSS', value))] | None = None
+    perceptual_opt: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('LOSS', value))] | None = (
+        None
+    )
     upsampler_start: Literal['resampled', 'random'] = 'random'
     """When fine-tuning from another scale: resample the upsampler's kernel (ours), or leave it random (BasicSR's way)."""
 
@@ -350,7 +356,9 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
         return schema.model_validate(content).model_dump(exclude_unset=True, mode='json')
     except ValidationError as error:
         # Of a union (a number or `auto`) each member complains about one place; the first says enough.
-        first = {tuple(part for part in fault['loc'] if not _is_union_tag(part)): fault for fault in reversed(error.errors())}
+        first = {
+            tuple(part for part in fault['loc'] if not _is_union_tag(part)): fault for fault in reversed(error.errors())
+        }
         faults = [_describe(schema, fault) for fault in reversed(first.values())]
     raise RFDNError(list_faults(path, faults))
 
@@ -378,7 +386,14 @@ def _describe(schema: type[BaseModel], fault: Any) -> str:
 
 
 def _is_union_tag(part: Any) -> bool:
-    return part in ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR', 'int', "literal['auto']", 'constrained-int')
+    return part in (
+        'MultiStepLR',
+        'MultiStepRestartLR',
+        'CosineAnnealingRestartLR',
+        'int',
+        "literal['auto']",
+        'constrained-int',
+    )
 
 
 def _siblings(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
@@ -457,26 +472,15 @@ def _check_arguments(name: str, function: Callable, arguments: Mapping[str, Any]
     parameters = set(inspect.signature(function).parameters)
     for key in arguments:
         if key not in parameters - given:
-            raise ValueError(f"{name} has no argument {key!r}{_did_you_mean(key, parameters - {'self', 'params'})}")
+            raise ValueError(f'{name} has no argument {key!r}{_did_you_mean(key, parameters - {"self", "params"})}')
 
 
 def _parameters(registered: Any) -> dict[str, inspect.Parameter]:
-    """Every parameter that a class or function takes by name; `**settings` stands for those of the base class."""
     if not inspect.isclass(registered):
         return dict(inspect.signature(registered).parameters)
-    parameters: dict[str, inspect.Parameter] = {}
-    for cls in registered.__mro__:
-        if '__init__' not in vars(cls):
-            continue
-        own = dict(inspect.signature(cls.__init__).parameters)
-        own.pop('self', None)
-        keywords = [name for name, parameter in own.items() if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-        for name in keywords:
-            own.pop(name)
-        parameters = {**own, **parameters}
-        if not keywords:
-            break
-    return parameters
+    from rfdn_plugin.archs import constructor_parameters
+
+    return constructor_parameters(registered)
 
 
 def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -> type[BaseModel]:

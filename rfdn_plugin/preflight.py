@@ -28,7 +28,9 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, resu
             _check_length(dataset, len(pairs), options['train']['total_iter'], _processes(options, world_size), faults)
     if not resuming:
         _check_weights(options, strict_default=True, faults=faults)
-        _check_experiment(root / 'experiments' / options['name'], bool(options.get('path', {}).get('resume_state')), faults)
+        _check_experiment(
+            root / 'experiments' / options['name'], bool(options.get('path', {}).get('resume_state')), faults
+        )
     return faults
 
 
@@ -55,13 +57,16 @@ def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> dict[str, 
     is_lmdb = dataset['io_backend']['type'] == 'lmdb'
     before = len(faults)
     names = {
-        key: (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root, faults) for key, root in roots.items()
+        key: (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root, faults)
+        for key, root in roots.items()
     }
     if len(faults) > before:
         return None
     hr, lr = names['dataroot_gt'], names['dataroot_lq']
     if dataset.get('meta_info_file'):
-        listed = [Path(line.split(' ')[0]).stem for line in Path(dataset['meta_info_file']).read_text().splitlines() if line]
+        listed = [
+            Path(line.split(' ')[0]).stem for line in Path(dataset['meta_info_file']).read_text().splitlines() if line
+        ]
         hr = {name: hr.get(name) for name in listed}
     template = dataset.get('filename_tmpl', '{}')
     partner = {name: template.format(name) for name in hr} if not is_lmdb else {name: name for name in hr}
@@ -70,7 +75,9 @@ def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> dict[str, 
     for names_, what in ((missing, 'HR pictures have no LR'), (extra, 'LR pictures have no HR')):
         if names_:
             some = ', '.join(names_[:4]) + (', ...' if len(names_) > 4 else '')
-            faults.append(f'{where}: {len(names_)} {what} ({some}): {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.')
+            faults.append(
+                f'{where}: {len(names_)} {what} ({some}): {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.'
+            )
     if missing or extra:
         return None
     if not hr:
@@ -95,7 +102,9 @@ def _names_in_lmdb(where: str, root: Path, faults: list[str]) -> dict[str, Size 
             height, width = rest.split(')')[0].split(',')[:2]
             sizes[name.removesuffix('.png')] = (int(height), int(width))
         except ValueError:
-            faults.append(f'{where}: line {number} of {root / "meta_info.txt"} is no "name.png (height,width,channels) n".')
+            faults.append(
+                f'{where}: line {number} of {root / "meta_info.txt"} is no "name.png (height,width,channels) n".'
+            )
             return {}
     return sizes
 
@@ -108,7 +117,11 @@ def _names_in_folder(where: str, root: Path, faults: list[str]) -> dict[str, Siz
 
 
 def _check_sizes(
-    where: str, dataset: dict[str, Any], pairs: dict[str, tuple[Size | None, Size | None]], scale: int, faults: list[str]
+    where: str,
+    dataset: dict[str, Any],
+    pairs: dict[str, tuple[Size | None, Size | None]],
+    scale: int,
+    faults: list[str],
 ) -> None:
     known = {name: pair for name, pair in pairs.items() if None not in pair}
     wrong = sorted(name for name, (hr, lr) in known.items() if hr != (lr[0] * scale, lr[1] * scale))
@@ -122,7 +135,9 @@ def _check_sizes(
     small = sorted(name for name, (hr, _) in known.items() if gt_size and min(hr) < gt_size)
     if small:
         some = ', '.join(small[:4]) + (', ...' if len(small) > 4 else '')
-        faults.append(f'{where}: {len(small)} pictures are smaller than gt_size {gt_size} ({some}): remove them or lower it.')
+        faults.append(
+            f'{where}: {len(small)} pictures are smaller than gt_size {gt_size} ({some}): remove them or lower it.'
+        )
 
 
 def _check_length(dataset: dict[str, Any], pictures: int, total_iter: int, processes: int, faults: list[str]) -> None:

@@ -22,9 +22,13 @@ from rfdn_plugin.errors import RFDNError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own flags, and `--local-rank` as some launchers write it."""
     parser.add_argument('-opt', required=True, metavar='FILE', help='the option file')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes'
+    )
     parser.add_argument('--auto_resume', action='store_true', help='go on from the newest whole checkpoint')
-    parser.add_argument('--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_...")
+    parser.add_argument(
+        '--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_..."
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='ignored: torchrun says it otherwise')
     parser.add_argument(
         '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help='set options, as in train:total_iter=1000'
@@ -44,6 +48,11 @@ def train(args: argparse.Namespace) -> int:
     from rfdn_plugin.options import list_faults, load_training_options
 
     options = load_training_options(args.opt, args.force_yml)
+    if args.auto_resume and _is_finished(options):
+        print(
+            f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
+        )
+        return 0
     world_size = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1))) if args.launcher != 'none' else 1
     faults = preflight.check_training(options, Path.cwd(), world_size=world_size, resuming=args.auto_resume)
     if faults:
@@ -69,13 +78,26 @@ def test(args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_finished(options: dict[str, Any]) -> bool:
+    """Whether the last weights of the experiment below the working directory have all their iterations behind them."""
+    latest = Path('experiments', options['name'], 'models', 'net_g_latest.pth')
+    if not latest.is_file():
+        return False
+    from rfdn_plugin.weights.checkpoint import read_checkpoint
+
+    iterations = read_checkpoint(latest).metadata.get('iterations', '')
+    return iterations.isdigit() and int(iterations) >= options['train']['total_iter']
+
+
 def _run(pipeline: Callable[[str], None], options: dict[str, Any], args: argparse.Namespace) -> None:
     import yaml
 
     _forget_logger()
     with tempfile.TemporaryDirectory(prefix='rfdn-') as folder:
         resolved = Path(folder, Path(args.opt).name)
-        header = f'# From {args.opt}' + (f' with --force_yml {" ".join(args.force_yml)}' if args.force_yml else '') + '\n'
+        header = (
+            f'# From {args.opt}' + (f' with --force_yml {" ".join(args.force_yml)}' if args.force_yml else '') + '\n'
+        )
         resolved.write_text(header + yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding='utf-8')
         flags = ['--launcher', args.launcher]
         flags += ['--auto_resume'] if args.auto_resume else []

@@ -111,8 +111,8 @@ def train_file(network: Network, scale: int) -> str:
             "  upsampler_start: resampled  # ours: from the x2 upsampler's kernel; random is BasicSR's behaviour\n"
         )
     return f"""# {network.title}, x{scale} {start} on {network.dataset}.
-{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam 5e-4 halved every 200K of 1M
-# iterations. Run: rfdn train -opt options/train/{network.type}/{experiment(network, scale)}.yml
+{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam 5e-4 halved every
+# 200K of 1M iterations. Run: rfdn train -opt options/train/{network.type}/{experiment(network, scale)}.yml
 
 name: {experiment(network, scale)}
 model_type: RFDNModel
@@ -198,7 +198,7 @@ def test_file(network: Network, scale: int) -> str:
         for number, name in enumerate(BENCHMARKS, start=1)
     )
     name = f'test_{network.name}_x{scale}'
-    return f"""# {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on the five benchmark sets.
+    return f"""# {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on five benchmark sets.
 # Run: rfdn test -opt options/test/{network.type}/{name}.yml
 
 name: {name}

@@ -29,3 +29,29 @@ def data_root() -> Path:
     if root is None:
         pytest.skip('the public test data is neither at $RFDN_DATA nor at ../shared/data')
     return root
+
+
+@pytest.fixture(scope='session')
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of nine colour photographs of 96 x 96 pixels, cut from one that scikit-image ships."""
+    import cv2
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp('photographs')
+    picture = data.astronaut()
+    for number in range(9):
+        row, column = divmod(number, 3)
+        part = picture[row * 96 : row * 96 + 96, column * 96 : column * 96 + 96]
+        cv2.imwrite(str(folder / f'photo{number}.png'), part[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, photographs: Path) -> Path:
+    """The photographs as LMDBs by `rfdn prepare`: HR_sub.lmdb and LR_bicubic_X{2,3,4}_sub.lmdb."""
+    from rfdn_plugin.cli import main
+
+    folder = tmp_path_factory.mktemp('tiny_data')
+    arguments = ['--hr', str(photographs), '--out', str(folder), '--scales', '2', '3', '4', '--workers', '1']
+    assert main(['prepare', *arguments, '--crop-size', '96', '--step', '96']) == 0
+    return folder

@@ -104,7 +104,9 @@ def pad_to_minimum(x: Tensor, minimum: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode=mode)
 
 
-def start_as_interpolation(head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Conv2d, num_in_ch: int, upscale: int) -> None:
+def start_as_interpolation(
+    head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Conv2d, num_in_ch: int, upscale: int
+) -> None:
     """Set weights so that the untrained network is nearly a bilinear interpolation of its input, and still trains.
 
     A network without a bicubic skip begins far below bicubic and needs thousands of iterations to reach it. Here the
@@ -140,6 +142,17 @@ def bilinear_phases(upscale: int) -> Tensor:
     taps = torch.arange(-1, 2)
     one_axis = (1 - (centres[:, None] - taps[None, :]).abs()).clamp_min(0)
     return torch.einsum('iy,jx->ijyx', one_axis, one_axis).reshape(upscale**2, 3, 3)
+
+
+def cubic_phases(upscale: int) -> Tensor:
+    """The taps of bicubic interpolation (a = -0.5, MATLAB's): upscale**2 x 1 x 5 x 5, in `nn.PixelShuffle`'s order."""
+    centres = (torch.arange(upscale) + 0.5) / upscale - 0.5
+    taps = torch.arange(-2, 3)
+    distance = (centres[:, None] - taps[None, :]).abs()
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    one_axis = torch.where(distance <= 1, near, far) * (distance < 2)
+    return torch.einsum('iy,jx->ijyx', one_axis, one_axis).reshape(upscale**2, 1, 5, 5)
 
 
 def check_upscale(upscale: int) -> None:

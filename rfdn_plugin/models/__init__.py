@@ -2,10 +2,8 @@
 
 
 def register_with_basicsr() -> None:
-    """Make BasicSR's MODEL_REGISTRY know `RFDNModel`."""
-    from basicsr.utils.registry import MODEL_REGISTRY
+    """Make BasicSR's MODEL_REGISTRY know `RFDNModel`, which registers itself.
 
-    from rfdn_plugin import compat
-    from rfdn_plugin.models.rfdn_model import RFDNModel
-
-    compat.register(MODEL_REGISTRY, RFDNModel)
+    Not by its name here: where the import of `rfdn_model` is what imported basicsr, it is still under way.
+    """
+    import rfdn_plugin.models.rfdn_model  # noqa: F401

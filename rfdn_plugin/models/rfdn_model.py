@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from rfdn_plugin import __version__, compat
+from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
 from rfdn_plugin.weights.checkpoint import read_checkpoint
@@ -26,6 +30,9 @@ class RFDNModel(SRModel):
             `path.pretrain_network_g` holds weights of another scale and `path.strict_load_g` is false.
     """
 
+    iteration = 0
+    """Iterations that the weights have been trained for."""
+
     def init_training_settings(self) -> None:
         """As SRModel, but a fine-tuning starts with an EMA copy equal to the network.
 
@@ -36,7 +43,9 @@ class RFDNModel(SRModel):
         if self.ema_decay > 0 and not self.opt['path'].get('resume_state'):
             self.model_ema(0)
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
         """Load a checkpoint of any layout and say what was loaded.
 
         Args:
@@ -66,11 +75,21 @@ class RFDNModel(SRModel):
             how = "resampled from the file's" if start == 'resampled' else 'left random'
             logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(matched.resized)}.')
 
+    def optimize_parameters(self, current_iter: int) -> None:
+        """As SRModel, and remember the iteration for what is written."""
+        super().optimize_parameters(current_iter)
+        self.iteration = current_iter
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """As SRModel, and remember the iteration."""
+        super().resume_training(resume_state)
+        self.iteration = resume_state['iter']
+
     @master_only
     def save_network(
         self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = 'params'
     ) -> None:
-        """Write `models/{net_label}_{current_iter}.pth`, whole or not at all.
+        """Write `models/{net_label}_{current_iter}.pth`, whole or not at all, with what it is under `metadata`.
 
         Raises:
             RFDNError: It cannot be written (SRModel would go on and lose the run).
@@ -78,8 +97,24 @@ class RFDNModel(SRModel):
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         content = {key: _on_cpu(self.get_bare_model(item).state_dict()) for key, item in zip(keys, nets, strict=True)}
+        content['metadata'] = self._metadata()
         name = 'latest' if current_iter == -1 else current_iter
         _save(content, os.path.join(self.opt['path']['models'], f'{net_label}_{name}.pth'))
+
+    def _metadata(self) -> dict[str, str]:
+        """What the weights alone do not say, as plain text; `weights.detect` reads it."""
+        arguments = dict(self.opt['network_g'])
+        name = arguments.pop('type')
+        if name in NETWORKS:
+            arguments = full_arguments(name, arguments)
+        return {
+            'network': name,
+            'arguments': json.dumps(arguments),
+            'upscale': str(self.opt['scale']),
+            'iterations': str(self.iteration),
+            'training_data': self.opt.get('datasets', {}).get('train', {}).get('name', ''),
+            'made_by': f'rfdn_plugin {__version__}',
+        }
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
@@ -97,6 +132,9 @@ class RFDNModel(SRModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
         _save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+
+compat.register(MODEL_REGISTRY, RFDNModel)
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import re
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,12 @@ from rfdn_plugin.errors import RFDNError
 WRAPPERS = ('params_ema', 'params-ema', 'params', 'state_dict', 'model_state_dict', 'model', 'net')
 """Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""
 
+PREFIXES = ('module.', '_orig_mod.', 'net_g.', 'generator.')
+"""What DataParallel, torch.compile and trainers put before every name; taken off where every name has it."""
+
+METADATA = 'metadata'
+"""Key beside the weights under which a .pth file that we write says what it is; in .safetensors it is the header."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -23,19 +33,31 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        tensors: Names without a `module.` prefix, on the CPU.
-        layout: The wrapper key that the weights were under, or 'flat'.
+        tensors: Names without a wrapper's prefix (`PREFIXES`), on the CPU.
+        layout: The wrapper key that the weights were under, or 'flat', or 'caffe'.
         metadata: What else the file says in plain text.
+        prefix: What was taken off the names, as `PREFIXES` has it.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     layout: str
     metadata: dict[str, str] = field(default_factory=dict)
+    prefix: str = ''
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the names, shapes and 32-bit values: the same for the same weights in any layout or format."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name]
+            digest.update(f'{name}{tuple(tensor.shape)}'.encode())
+            digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def read_checkpoint(path: str | Path, param_key: str | None = None) -> Checkpoint:
-    """Read a .pth or .pkl file (old or new format) or a .safetensors file.
+    """Read a .pth or .pkl file (old or new format), a .safetensors file, or IDN's .caffemodel.
 
     Args:
         path: The file.
@@ -48,15 +70,24 @@ def read_checkpoint(path: str | Path, param_key: str | None = None) -> Checkpoin
     path = Path(path)
     if not path.is_file():
         raise RFDNError(f'no weights file {path}: check the path.')
+    if path.suffix == '.caffemodel':
+        from rfdn_plugin.weights.caffe import read_caffemodel
+
+        tensors, metadata = read_caffemodel(path)
+        return Checkpoint(path, tensors, 'caffe', metadata)
     if path.suffix == '.safetensors':
         content, metadata = _read_safetensors(path)
     else:
-        content, metadata = _read_pickle(path), {}
+        content = _read_pickle(path)
+        metadata = _plain_metadata(content)
     layout, tensors = _unwrap(content, param_key)
-    tensors = {name.removeprefix('module.'): tensor for name, tensor in tensors.items()}
     if not tensors:
         raise RFDNError(f'{path} holds no weights: its top level has {_names(content)}.')
-    return Checkpoint(path, tensors, layout, metadata)
+    prefix = ''
+    while (found := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)) is not None:
+        prefix += found
+        tensors = {name.removeprefix(found): tensor for name, tensor in tensors.items()}
+    return Checkpoint(path, tensors, layout, metadata, prefix)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -64,23 +95,40 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise RFDNError(f'{path} is no whole safetensors file ({error}): fetch or write it again.') from error
 
 
 def _read_pickle(path: Path) -> Any:
+    # PyTorch before 2.6 reads the tar format of 2016 with the full unpickler, also where weights_only is asked for.
+    if tarfile.is_tarfile(path):
+        raise RFDNError(
+            f'{path} is refused: a tar archive can run code when it is read; ask for a .pth or .safetensors.'
+        )
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
         raise RFDNError(
-            f'{path} is refused: it is torn, or holds objects other than tensors, which could run code ({reason}). '
-            'Ask its maker for a file of tensors alone.'
+            f'{path} is refused: it is torn, or holds objects other than tensors, which could run code '
+            f'({_unpickler_reason(error)}). Ask its maker for a file of tensors alone.'
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RFDNError(f'{path} cannot be read as a checkpoint ({reason}): it is torn or no checkpoint.') from error
+
+
+def _unpickler_reason(error: pickle.UnpicklingError) -> str:
+    # PyTorch wraps the one informative sentence in advice to switch the protection off, which must not be passed on.
+    match = re.search(r'WeightsUnpickler error: ([^\n.]*(?:\.\w[^\n.]*)*)', str(error))
+    return match[1].strip() if match else 'no pickle of tensors'
+
+
+def _plain_metadata(content: Any) -> dict[str, str]:
+    found = content.get(METADATA) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(key): str(value) for key, value in found.items() if isinstance(value, str | int | float)}
 
 
 def _unwrap(content: Any, param_key: str | None) -> tuple[str, dict[str, Tensor]]:

@@ -46,7 +46,9 @@ def match(net: nn.Module, checkpoint: Checkpoint, *, strict: bool) -> Match:
         if names
     ]
     if described:
-        raise RFDNError(f'{checkpoint.path} holds the weights of another network than {type(net).__name__}: {"; ".join(described)}.')
+        raise RFDNError(
+            f'{checkpoint.path} holds the weights of another network than {type(net).__name__}: {"; ".join(described)}.'
+        )
     if resized and strict:
         raise RFDNError(
             f'{checkpoint.path} holds weights of another scale ({_shapes(resized[0], own, state)}): '

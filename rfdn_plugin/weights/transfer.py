@@ -1,22 +1,124 @@
 """Weights for another scale: only the upsampler depends on it.
 
-The r x r phases of the upsampler's 3x3 convolution are samples of one continuous kernel, taken at (centre of the
-phase) - (centre of the tap). Over the three taps of an axis these positions are 3r points with equal steps across
-[-1.5, 1.5] LR pixels, so the kernel is a picture of 3r x 3r pixels, and the kernel for another scale is that picture
-resized.
+The r x r phases of an upsampler (`rfdn_plugin.weights.upsampler`) are samples of one continuous kernel, taken at
+(centre of the phase) - (centre of the tap). Over the n taps of an axis these positions are n r points with equal
+steps, so the kernel is a picture of n r x n r pixels, and the kernel for another scale is that picture resized. Solving
+the upsampler from pictures instead is `rfdn_plugin.weights.fit`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.weights.detect import Identity, read_shapes, shapes_of
+from rfdn_plugin.weights.loading import build_network
+from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
 
 
+def to_scale(identity: Identity, scale: int) -> nn.Module:
+    """The network of a checkpoint for another scale: its body as it is, its upsampler resampled.
+
+    Args:
+        identity: The checkpoint and what it is.
+        scale: The wanted scale.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        RFDNError: The network cannot have that scale.
+    """
+    source = build_network(identity)
+    try:
+        network = NETWORKS[identity.type](**{**identity.arguments, 'upscale': scale})
+    except ValueError as error:
+        raise RFDNError(f'{identity.type} at x{scale}: {error}') from error
+    _copy_body(source, network)
+    write_phases(network, resample_phases(read_phases(source), source.upscale, scale))
+    return network.eval()
+
+
+def transferred_state(network: nn.Module, tensors: Mapping[str, Tensor], upscale: int | None = None) -> dict:
+    """The state dict with which `network` starts from weights of the same network at another scale.
+
+    Args:
+        network: As it will be trained; it is not changed.
+        tensors: The weights.
+        upscale: Their scale, needed for IDN alone: its weights do not show it.
+
+    Returns:
+        A state dict that `network` loads strictly.
+
+    Raises:
+        RFDNError: The weights belong to another network, or their scale is not known.
+    """
+    arguments = read_shapes(shapes_of(tensors)).arguments
+    if upscale is not None:
+        arguments['upscale'] = upscale
+    if 'upscale' not in arguments:
+        raise RFDNError(f'the weights of {type(network).__name__} do not show their scale: say it.')
+    source, result = (type(network)(**{**arguments, 'upscale': r}) for r in (arguments['upscale'], network.upscale))
+    source.load_state_dict(dict(tensors))
+    _copy_body(source, result)
+    write_phases(result, resample_phases(read_phases(source), source.upscale, result.upscale))
+    return result.state_dict()
+
+
+_UPSAMPLER = ('upsampler.', 'upsample.', 'tail.')
+
+
+def _copy_body(source: nn.Module, target: nn.Module) -> None:
+    body = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith(_UPSAMPLER)}
+    target.load_state_dict(body, strict=False)
+
+
+def resample_phases(phases: Phases, old: int, new: int) -> Phases:
+    """The phases for scale `new` from those for scale `old`, by resizing their kernel.
+
+    Measured without training (docs/transfer.md): towards a smaller scale linear interpolation is better, towards a
+    larger one cubic; so that is what is used.
+
+    Args:
+        phases: (colours * old**2) x features x n x n, and the bias.
+
+    Returns:
+        (colours * new**2) x features x n x n, and the bias, the mean over the old phases of a colour.
+    """
+    if old == new:
+        return phases
+    mode = 'bilinear' if new < old else 'bicubic'
+    kernel = _as_kernel(phases.weight.double(), old)
+    size = phases.weight.shape[-1] * new
+    kernel = F.interpolate(kernel, size=(size, size), mode=mode, align_corners=False)
+    colours = phases.bias.reshape(-1, old**2).mean(dim=1)
+    return Phases(_as_phases(kernel, new), colours.repeat_interleave(new**2))
+
+
+def _as_kernel(weight: Tensor, scale: int) -> Tensor:
+    """Phases to kernel: (C r r) x F x n x n to C x F x n r x n r.
+
+    The position of phase i at tap t is (i + 0.5) / r - 0.5 - t: it grows with the phase and falls with the tap, so the
+    taps are reversed before the two are interleaved.
+    """
+    colours, features, taps = weight.shape[0] // scale**2, weight.shape[1], weight.shape[-1]
+    phases = weight.reshape(colours, scale, scale, features, taps, taps).flip(-1, -2)
+    return phases.permute(0, 3, 4, 1, 5, 2).reshape(colours, features, taps * scale, taps * scale)
+
+
+def _as_phases(kernel: Tensor, scale: int) -> Tensor:
+    colours, features = kernel.shape[:2]
+    taps = kernel.shape[-1] // scale
+    phases = kernel.reshape(colours, features, taps, scale, taps, scale).permute(0, 3, 5, 1, 2, 4).flip(-1, -2)
+    return phases.reshape(colours * scale**2, features, taps, taps).contiguous()
+
+
+# --- the networks whose upsampler is one convolution and a shuffle --------------------------------------------------
 def upsampler_scale(weight: Tensor, num_out_ch: int) -> int:
     """The scale of an upsampler convolution with weights (num_out_ch * scale**2) x num_feat x 3 x 3."""
     scale = math.isqrt(weight.shape[0] // num_out_ch)
@@ -26,10 +128,7 @@ def upsampler_scale(weight: Tensor, num_out_ch: int) -> int:
 
 
 def resample_upsampler(weight: Tensor, bias: Tensor, scale: int, num_out_ch: int = 3) -> tuple[Tensor, Tensor]:
-    """The upsampler convolution for another scale, by resampling its kernel.
-
-    Measured on Set5 (PSNR-Y) without training: RFDN_AIM x4 to x2 37.74 dB, to x3 34.30 with linear interpolation;
-    IMDN x2 to x3 33.12, to x4 30.85 with cubic. So linear is used towards a smaller scale, cubic towards a larger.
+    """The upsampler convolution for another scale, by resampling its kernel; see `resample_phases`.
 
     Args:
         weight: (num_out_ch * r**2) x num_feat x 3 x 3.
@@ -41,37 +140,12 @@ def resample_upsampler(weight: Tensor, bias: Tensor, scale: int, num_out_ch: int
         Weight and bias for `num_out_ch * scale**2` channels, in the type of `weight`.
 
     Raises:
-        RFDNError: The number of channels fits no scale, or the kernel is not 3x3.
+        RFDNError: The number of channels fits no scale, or the kernel is not square with an odd side.
     """
-    if weight.dim() != 4 or tuple(weight.shape[-2:]) != (3, 3):
+    if weight.dim() != 4 or weight.shape[-1] != weight.shape[-2] or weight.shape[-1] % 2 == 0:
         raise RFDNError(f'an upsampler with a kernel of {tuple(weight.shape[2:])} cannot be resampled: it must be 3x3.')
-    old = upsampler_scale(weight, num_out_ch)
-    if old == scale:
-        return weight.clone(), bias.clone()
-    mode = 'bilinear' if scale < old else 'bicubic'
-    kernel = F.interpolate(_as_kernel(weight.double(), old), size=(3 * scale, 3 * scale), mode=mode, align_corners=False)
-    colours = bias.double().reshape(num_out_ch, old**2).mean(dim=1)
-    return (
-        _as_phases(kernel, scale).to(weight.dtype),
-        colours.repeat_interleave(scale**2).to(bias.dtype),
-    )
-
-
-def _as_kernel(weight: Tensor, scale: int) -> Tensor:
-    """Phases to kernel: (C r r) x F x 3 x 3 to C x F x 3r x 3r.
-
-    The position of phase i at tap t is (i + 0.5) / r - 0.5 - t with t in -1, 0, 1: it grows with the phase and falls
-    with the tap, so the taps are reversed before the two are interleaved.
-    """
-    colours, features = weight.shape[0] // scale**2, weight.shape[1]
-    phases = weight.reshape(colours, scale, scale, features, 3, 3).flip(-1, -2)
-    return phases.permute(0, 3, 4, 1, 5, 2).reshape(colours, features, 3 * scale, 3 * scale)
-
-
-def _as_phases(kernel: Tensor, scale: int) -> Tensor:
-    colours, features = kernel.shape[:2]
-    taps = kernel.reshape(colours, features, 3, scale, 3, scale).permute(0, 3, 5, 1, 2, 4).flip(-1, -2)
-    return taps.reshape(colours * scale**2, features, 3, 3).contiguous()
+    phases = resample_phases(Phases(weight, bias.double()), upsampler_scale(weight, num_out_ch), scale)
+    return phases.weight.to(weight.dtype).clone(), phases.bias.to(bias.dtype)
 
 
 def resample_state(state: dict[str, Tensor], target: dict[str, Tensor], num_out_ch: int = 3) -> dict[str, Tensor]:

@@ -1,0 +1,127 @@
+"""`rfdn transfer`: weights for another scale, with the upsampler resampled or solved from pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfdn_plugin import compat
+from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.pictures import PictureError, decode_picture, find_pictures
+from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.progress import progress
+from rfdn_plugin.weights.card import card_of
+from rfdn_plugin.weights.convert import check_layout, layout_of, write_weights
+from rfdn_plugin.weights.detect import Identity
+from rfdn_plugin.weights.fit import RIDGE, Fit, fit_upsampler
+from rfdn_plugin.weights.transfer import to_scale
+
+
+@dataclass
+class FitPictures:
+    """Pairs of pictures to fit from: the HR of a folder or an LMDB, and their MATLAB-bicubic LR, read one by one.
+
+    Args:
+        source: A folder of pictures, or an `.lmdb` folder as `rfdn prepare` and BasicSR make them.
+        scale: The factor between HR and LR.
+        most: As many pictures at most, evenly spread over the source; None for all.
+
+    Attributes:
+        skipped: Counts of what was left out, by reason, filled while iterating.
+    """
+
+    source: Path
+    scale: int
+    most: int | None = None
+    skipped: Counter = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._is_lmdb = (self.source / 'data.mdb').is_file()
+        if self._is_lmdb:
+            names = _keys_of(self.source)
+        else:
+            names = [folder / name for folder, name in find_pictures([self.source])[0]]
+        if not names:
+            raise RFDNError(f'{self.source} holds no pictures to fit from: give a folder of HR pictures or an LMDB.')
+        if self.most is not None and self.most < len(names):
+            names = [names[i] for i in np.linspace(0, len(names) - 1, self.most).round().astype(int)]
+        self.names: list[str] | list[Path] = names
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for name in progress(self.names, description='fit', unit='pictures'):
+            try:
+                high = mod_crop(decode_picture(*self._read(name)).rgb, self.scale)
+                if min(high.shape[:2]) < 3 * self.scale:
+                    raise PictureError('too-small')
+            except PictureError as error:
+                self.skipped[error.kind] += 1
+                continue
+            yield _as_tensor(downscale(high, self.scale)), _as_tensor(high)
+
+    def _read(self, name: str | Path) -> tuple[bytes, str]:
+        if isinstance(name, Path):
+            return name.read_bytes(), name.suffix
+        with compat.open_lmdb(self.source).begin() as transaction:
+            return transaction.get(name.encode('ascii')) or b'', ''
+
+
+def _keys_of(database: Path) -> list[str]:
+    try:
+        lines = (database / 'meta_info.txt').read_text().splitlines()
+    except OSError as error:
+        raise RFDNError(f'{database} has no readable meta_info.txt ({error}): is it an LMDB of pictures?') from error
+    return [line.split(' ')[0].rpartition('.')[0] for line in lines if line.strip()]
+
+
+def _as_tensor(rgb: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 to 3 x H x W, 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255
+
+
+def transfer(
+    identity: Identity,
+    scale: int,
+    output: Path,
+    *,
+    fit: Path | None = None,
+    most: int | None = None,
+    ridge: float = RIDGE,
+) -> Fit | None:
+    """Write weights for another scale.
+
+    Args:
+        identity: The checkpoint and what it is.
+        scale: The wanted scale.
+        output: A .safetensors or .pth file.
+        fit: A folder or LMDB of HR pictures from which the upsampler is solved; without it, it is resampled.
+        most: As many pictures at most.
+        ridge: See `weights.fit.RIDGE`.
+
+    Returns:
+        What the fit reached, if one was asked for.
+
+    Raises:
+        RFDNError: Wrong scale or ending, no pictures.
+        OSError: The file cannot be written.
+    """
+    if scale == identity.upscale:
+        raise RFDNError(f'{identity.checkpoint.path} is for x{scale} already: give another --to-scale.')
+    check_layout(output, layout_of(output))
+    pictures = None if fit is None else FitPictures(fit, scale, most)
+    network = to_scale(identity, scale)
+    how, result = f'resampled from x{identity.upscale}', None
+    if pictures is not None:
+        result = fit_upsampler(network, pictures, ridge)
+        how = f'solved by least squares from {result.pictures} pictures of {pictures.source.name}, ridge {ridge:g}'
+        for kind, count in pictures.skipped.items():
+            print(f'{count} skipped: {PictureError(kind)}')
+    at_scale = replace(identity, arguments={**identity.arguments, 'upscale': scale})
+    card = card_of(at_scale, upsampler=how, iterations=None, metrics=None)
+    write_weights(output, network.state_dict(), card, layout_of(output))
+    return result

@@ -1,0 +1,204 @@
+"""Writing weights in another layout, and the two exact rewritings of a network: its input range and SRB's identity.
+
+* Range: a body that works on 0..255 does so because its input is multiplied by 255 and its output divided by it. Both
+  go into the first and the last convolution.
+* SRB: a 3x3 convolution plus its input is one 3x3 convolution with 1 added to the middle tap of its own channel. What
+  the addition rounds away is kept in the card, so that unfolding gives back the very bits.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.files import atomic_write
+from rfdn_plugin.weights.card import card_of
+from rfdn_plugin.weights.checkpoint import METADATA
+from rfdn_plugin.weights.detect import Identity
+from rfdn_plugin.weights.loading import build_network
+
+LAYOUTS = ('safetensors', 'basicsr', 'official')
+"""safetensors: tensors and card; basicsr: a .pth with the weights under 'params' and the card beside; official: a .pth
+of the tensors alone, as the networks' authors publish it, without a card."""
+
+SRB_DIAGONAL = 'srb_diagonal'
+"""Card entry with the middle taps before folding: 32-bit floats, little-endian, base64, in the order of the names."""
+
+
+def write_weights(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, str], layout: str) -> None:
+    """Write a weights file, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: A state dict.
+        card: From `card.model_card`.
+        layout: One of `LAYOUTS`.
+
+    Raises:
+        RFDNError: The layout and the name's ending do not fit.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    check_layout(path, layout)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_write(path) as stream:
+        if layout == 'safetensors':
+            from safetensors.torch import save
+
+            stream.write(save(tensors, dict(card)))
+        else:
+            torch.save({'params': tensors, METADATA: dict(card)} if layout == 'basicsr' else tensors, stream)
+
+
+def check_layout(path: Path, layout: str) -> None:
+    """Raise RFDNError unless a file of this name can have this layout."""
+    if layout not in LAYOUTS:
+        raise RFDNError(f'layout {layout} is none of {", ".join(LAYOUTS)}.')
+    if (path.suffix == '.safetensors') != (layout == 'safetensors'):
+        ending = '.safetensors' if layout == 'safetensors' else '.pth'
+        raise RFDNError(f'{path} cannot have the layout {layout}: let its name end in {ending}.')
+
+
+def layout_of(path: Path) -> str:
+    """The layout that a name asks for: safetensors by its ending, else basicsr."""
+    return 'safetensors' if path.suffix == '.safetensors' else 'basicsr'
+
+
+def convert(
+    identity: Identity,
+    path: str | Path,
+    *,
+    layout: str | None = None,
+    fold_range: bool = False,
+    fold_srb: bool = False,
+    unfold_srb: bool = False,
+    details: Mapping[str, str] | None = None,
+) -> Identity:
+    """Write a checkpoint in another layout, as it is or rewritten.
+
+    Args:
+        identity: The checkpoint and what it is.
+        path: The file to write.
+        layout: One of `LAYOUTS`; by the name where not given.
+        fold_range, fold_srb, unfold_srb: The rewritings; see the module.
+        details: Further entries of the card.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RFDNError: The layout does not fit the name, a rewriting does not fit the network, or the official layout was
+            asked for weights whose card says what their keys do not.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    layout = layout or layout_of(path)
+    check_layout(path, layout)
+    tensors = build_network(identity).state_dict()  # strictly loaded: what is written is what the network has
+    tensors = {name: _in_its_type(tensor, identity.checkpoint.tensors.get(name)) for name, tensor in tensors.items()}
+    result = dataclasses.replace(identity, checkpoint=dataclasses.replace(identity.checkpoint, tensors=tensors))
+    card_entries = dict(details or {})
+    if unfold_srb:
+        result = unfold_shallow_residual(result)
+        card_entries[SRB_DIAGONAL] = None
+    if fold_range:
+        result = fold_img_range(result)
+    if fold_srb:
+        result, card_entries[SRB_DIAGONAL] = fold_shallow_residual(result)
+    card = card_of(dataclasses.replace(identity, arguments=result.arguments), **card_entries)
+    write_weights(path, result.checkpoint.tensors, card, layout)
+    return result
+
+
+def _in_its_type(tensor: Tensor, original: Tensor | None) -> Tensor:
+    return tensor if original is None else tensor.to(original.dtype)
+
+
+# --- the input range -----------------------------------------------------------------------------------------------
+_FIRST = ('fea_conv.weight', 'head.weight', 'conv1.weight')
+_LAST = {
+    'RFANet': ('tail.weight', 'tail.bias'),
+    'IDN': ('upsample.weight', 'upsample.bias'),
+}
+_LAST_ELSE = ('upsampler.0.weight', 'upsampler.0.bias')
+
+
+def fold_img_range(identity: Identity) -> Identity:
+    """The same function with `img_range=1`: the first weight times the range, the last weight and bias over it."""
+    img_range = identity.img_range
+    factors = {name: img_range for name in _FIRST if name in identity.checkpoint.tensors}
+    factors |= dict.fromkeys(_LAST.get(identity.type, _LAST_ELSE), 1 / img_range)
+    tensors = {
+        name: (tensor.double() * factors[name]).to(tensor.dtype) if name in factors else tensor
+        for name, tensor in identity.checkpoint.tensors.items()
+    }
+    return _rewritten(identity, tensors, img_range=1.0)
+
+
+# --- SRB's identity ------------------------------------------------------------------------------------------------
+_REFINING = re.compile(r'B\d+\.c[123]_r\.weight')
+
+
+def fold_shallow_residual(identity: Identity) -> tuple[Identity, str]:
+    """The same function with plain convolutions (`shallow_residual=False`), and the middle taps before, as text.
+
+    Raises:
+        RFDNError: The network has no shallow residual.
+    """
+    if not identity.arguments.get('shallow_residual'):
+        raise RFDNError(f'{identity.checkpoint.path} is a {identity.type} without a shallow residual: nothing to fold.')
+    tensors, before = {}, []
+    for name, tensor in identity.checkpoint.tensors.items():
+        if _REFINING.fullmatch(name):
+            before.append(_middle_taps(tensor).numpy().astype('<f4').tobytes())
+            tensor = _with_middle_taps(tensor, _middle_taps(tensor) + 1)
+        tensors[name] = tensor
+    return _rewritten(identity, tensors, shallow_residual=False), base64.b64encode(b''.join(before)).decode()
+
+
+def unfold_shallow_residual(identity: Identity) -> Identity:
+    """What `fold_shallow_residual` was given: bit-equal where the card holds the middle taps, else within 6e-8.
+
+    Raises:
+        RFDNError: The network has a shallow residual already, or is of another family.
+    """
+    if identity.arguments.get('shallow_residual') is not False:
+        raise RFDNError(f'{identity.checkpoint.path} is a {identity.type} that is not folded: nothing to unfold.')
+    try:
+        kept = np.frombuffer(base64.b64decode(identity.checkpoint.metadata.get(SRB_DIAGONAL, '')), '<f4')
+    except ValueError:  # a card that somebody edited: as if it had no such entry
+        kept = np.empty(0, '<f4')
+    position, tensors = 0, {}
+    for name, tensor in identity.checkpoint.tensors.items():
+        if _REFINING.fullmatch(name):
+            folded = _middle_taps(tensor)
+            before = torch.from_numpy(kept[position : position + folded.numel()].copy())
+            position += folded.numel()
+            # A card that does not belong to these weights (trained on after folding, say) is not believed.
+            fits = before.shape == folded.shape and torch.equal((before + 1).to(folded.dtype), folded)
+            tensor = _with_middle_taps(tensor, before.to(folded.dtype) if fits else folded - 1)
+        tensors[name] = tensor
+    return _rewritten(identity, tensors, shallow_residual=True)
+
+
+def _middle_taps(weight: Tensor) -> Tensor:
+    return weight[:, :, 1, 1].diagonal()
+
+
+def _with_middle_taps(weight: Tensor, taps: Tensor) -> Tensor:
+    weight = weight.clone()
+    weight[:, :, 1, 1].diagonal().copy_(taps)
+    return weight
+
+
+def _rewritten(identity: Identity, tensors: dict[str, Tensor], **arguments: object) -> Identity:
+    checkpoint = dataclasses.replace(identity.checkpoint, tensors=tensors)
+    return dataclasses.replace(identity, arguments={**identity.arguments, **arguments}, checkpoint=checkpoint)

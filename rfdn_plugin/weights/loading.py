@@ -1,0 +1,61 @@
+"""From a file to a network that runs: the one call for every command that takes weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.weights.checkpoint import read_checkpoint
+from rfdn_plugin.weights.detect import Identity, identify
+
+
+def load_network(
+    path: str | Path,
+    *,
+    type: str | None = None,
+    img_range: float | None = None,
+    param_key: str | None = None,
+    **overrides: Any,
+) -> tuple[nn.Module, Identity]:
+    """Read a checkpoint of any layout, find its network, build it and load the weights strictly.
+
+    Args:
+        path: A .pth, .pkl or .safetensors file, or IDN's .caffemodel.
+        type: The network, where the file does not show it; a key of `archs.NETWORKS`.
+        img_range: The range that its body works on (1 or 255), where the file does not say it.
+        param_key: The wrapper key to prefer; see `checkpoint.read_checkpoint`.
+        overrides: Further arguments of the network's constructor.
+
+    Returns:
+        The network in eval mode, in 32-bit floats on the CPU, taking and giving values from 0 to 1 in RGB (IDN: also
+        Y), and what it is.
+
+    Raises:
+        RFDNError: The file cannot be read, belongs to no network here, leaves something unsaid, or holds values that
+            are no numbers.
+    """
+    identity = identify_file(path, type=type, img_range=img_range, param_key=param_key, **overrides)
+    return build_network(identity), identity
+
+
+def identify_file(path: str | Path, *, param_key: str | None = None, **named: Any) -> Identity:
+    """Read a checkpoint and find its network without building it; the arguments are those of `load_network`."""
+    return identify(read_checkpoint(path, param_key), **named)
+
+
+def build_network(identity: Identity) -> nn.Module:
+    """The network of `identity` with its weights, in eval mode."""
+    tensors = {name: tensor.float() for name, tensor in identity.checkpoint.tensors.items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RFDNError(
+                f'{identity.checkpoint.path}: {name} holds values that are not finite: take an earlier checkpoint.'
+            )
+    network = NETWORKS[identity.type](**identity.arguments)
+    network.load_state_dict(tensors, strict=True)
+    return network.eval()

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Make a virtual environment and install this package into it with all that it needs.
+#   scripts/install.sh FOLDER [EXTRAS]      for example: scripts/install.sh .venv onnx,spandrel
+# A finished environment is left as it is until pyproject.toml, setup.py or this script change.
+set -euo pipefail
+
+repository=$(cd "$(dirname "$0")/.." && pwd)
+folder=${1:?usage: scripts/install.sh FOLDER [EXTRAS]}
+extras=${2:+[$2]}
+
+suitable() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+find_python() {
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.10 python3 python; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && suitable "$candidate"; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "install.sh: no Python 3.10, 3.11 or 3.12 found (basicsr builds on none later): install one, or name it in \$PYTHON" >&2
+  return 1
+}
+
+wanted=$(cat "$repository/pyproject.toml" "$repository/setup.py" "$repository/scripts/install.sh" | cksum)"$extras"
+if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
+  python=$(find_python)
+  [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
+  pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet)
+  echo "Installing into $folder: torch is large, this takes some minutes"
+  "${pip[@]}" --upgrade pip setuptools wheel cython numpy
+  "${pip[@]}" 'torch>=2.1' 'torchvision>=0.16'
+  # With build isolation pip would download a second torch only to build basicsr, which is pure Python.
+  "${pip[@]}" --no-build-isolation 'basicsr>=1.4.2'
+  "${pip[@]}" --no-build-isolation --editable "$repository$extras"
+  echo "$wanted" >"$folder/installed"
+else
+  # The same environment may serve another checkout than the one that made it.
+  "$folder/bin/python" -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable "$repository"
+fi

@@ -1,0 +1,75 @@
+"""The `rfdn` command itself: help, exit codes, one-line errors. What the subcommands do is tested beside their modules."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+
+import pytest
+from isolated import assert_runs
+
+from rfdn_plugin import cli
+from rfdn_plugin.errors import RFDNError
+
+COMMANDS = sorted(cli._COMMANDS)
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_of_every_command(name: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([name, '--help'])
+    out = capsys.readouterr().out
+    assert leaving.value.code == 0 and f'usage: rfdn {name}' in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_and_usage_errors_import_nothing_heavy():
+    assert_runs("""
+        import sys
+        before = set(sys.modules)
+        from rfdn_plugin.cli import main
+        for words in (['--help'], ['train', '--help'], ['train'], ['no-such-command'], ['--version']):
+            try:
+                main(words)
+            except SystemExit as leaving:
+                assert leaving.code == (0 if words[-1].startswith('--') else 2), words
+        new = {name.partition('.')[0] for name in set(sys.modules) - before}
+        heavy = {'torch', 'torchvision', 'basicsr', 'cv2', 'pydantic', 'mmengine', 'matplotlib', 'rich', 'jinja2'}
+        assert not new & heavy, new & heavy
+    """)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    def install(error: BaseException) -> None:
+        def define(parser: argparse.ArgumentParser):
+            def run(args: argparse.Namespace) -> None:
+                raise error
+
+            return run
+
+        monkeypatch.setitem(cli._COMMANDS, 'fail', ('fails', define))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    'error', [RFDNError('what (where): cure'), OSError(errno.ENOSPC, 'No space left on device', 'file')], ids=type
+)
+def test_an_error_is_one_line_and_exit_1(failing, error: Exception, capsys: pytest.CaptureFixture):
+    failing(error)
+    assert cli.main(['fail']) == 1
+    message = capsys.readouterr().err
+    assert message.startswith('rfdn fail: ') and message.count('\n') == 1 and str(error) in message
+
+
+def test_debug_gives_the_traceback(failing):
+    failing(RFDNError('what'))
+    with pytest.raises(RFDNError):
+        cli.main(['--debug', 'fail'])
+
+
+def test_a_fault_of_ours_is_no_users_error(failing):
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(['fail'])

@@ -1,0 +1,296 @@
+"""Each mend of compat.py: the fault is there without us (else take the mend out), and gone with us.
+
+Every check runs in a process of its own: what is imported first is the point.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import lmdb
+import pytest
+from isolated import assert_runs, run_code
+
+
+@pytest.fixture
+def small_lmdb(tmp_path: Path) -> Path:
+    path = tmp_path / 'some.lmdb'
+    with lmdb.open(str(path), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b'key', b'value')
+    return path
+
+
+# --- importing -----------------------------------------------------------------------------------------------------
+def test_importing_the_plugin_imports_nothing_heavy():
+    heavy = ['torch', 'torchvision', 'basicsr', 'cv2', 'numpy', 'pydantic', 'mmengine']
+    code = f'import sys, rfdn_plugin; print([name for name in {heavy} if name in sys.modules])'
+    assert (
+        subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    )
+
+
+def test_functional_tensor_is_still_missing_upstream():
+    result = run_code('import basicsr')
+    assert result.returncode != 0 and 'functional_tensor' in result.stderr, (
+        'upstream is mended: drop _functional_tensor'
+    )
+
+
+def test_basicsr_imports_and_knows_the_networks_and_the_model():
+    assert_runs("""
+        import rfdn_plugin, basicsr
+        from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+        from rfdn_plugin.archs import NETWORKS
+        assert all(ARCH_REGISTRY.get(name) is cls for name, cls in NETWORKS.items())
+        assert MODEL_REGISTRY.get('RFDNModel').__module__ == 'rfdn_plugin.models.rfdn_model'
+    """)
+
+
+def test_a_submodule_of_basicsr_may_come_first():
+    assert_runs("""
+        import rfdn_plugin
+        from basicsr.archs import build_network
+        net = build_network({'type': 'RFDN', 'upscale': 2})
+        assert sum(p.numel() for p in net.parameters()) == 534036
+    """)
+
+
+def test_basicsr_that_works_by_itself_may_be_imported_first():
+    """As with a fork that mended the import: here its missing module is supplied by hand."""
+    assert_runs("""
+        import sys, types, torchvision.transforms.functional as functional
+        module = types.ModuleType('torchvision.transforms.functional_tensor')
+        module.rgb_to_grayscale = functional.rgb_to_grayscale
+        sys.modules[module.__name__] = module
+        import basicsr
+        import rfdn_plugin
+        from basicsr.utils.registry import ARCH_REGISTRY
+        assert 'RFDN' in ARCH_REGISTRY
+    """)
+
+
+def test_a_failed_import_of_basicsr_is_no_obstacle():
+    assert_runs("""
+        try:
+            import basicsr
+        except ModuleNotFoundError:
+            pass
+        import rfdn_plugin
+        from basicsr.utils.registry import ARCH_REGISTRY
+        assert 'RFDN' in ARCH_REGISTRY
+    """)
+
+
+def test_twice_and_after_reloads():
+    assert_runs("""
+        import importlib, sys, rfdn_plugin, basicsr
+        from rfdn_plugin import archs, compat
+        from rfdn_plugin.archs import rfdn
+        finders = len(sys.meta_path)
+        for module in (rfdn, archs, compat, rfdn_plugin, rfdn_plugin):
+            importlib.reload(module)
+        assert len(sys.meta_path) == finders
+        for name in [name for name in sys.modules if name.startswith('rfdn_plugin')]:
+            del sys.modules[name]
+        import rfdn_plugin
+        assert len(sys.meta_path) == finders
+        importlib.reload(basicsr)
+        from basicsr.utils.registry import ARCH_REGISTRY
+        from rfdn_plugin.archs.rfdn import RFDN
+        assert ARCH_REGISTRY.get('RFDN') is RFDN
+    """)
+
+
+def test_a_foreign_owner_keeps_the_name_and_is_named():
+    result = run_code("""
+        import rfdn_plugin
+        import basicsr.utils.registry as registry
+        from rfdn_plugin import compat
+        from rfdn_plugin.archs.rfdn import RFDN
+        class Foreign: pass
+        Foreign.__name__, Foreign.__module__ = 'RFDN', 'vendored.archs.RFDN_arch'
+        registry.ARCH_REGISTRY._obj_map['RFDN'] = Foreign
+        compat.register(registry.ARCH_REGISTRY, RFDN)
+        assert registry.ARCH_REGISTRY.get('RFDN') is Foreign
+        assert registry.ARCH_REGISTRY.get('RFDN_rfdn_plugin') is RFDN
+    """)
+    assert result.returncode == 0, result.stderr
+    assert 'vendored.archs.RFDN_arch' in result.stderr and 'RFDN_rfdn_plugin' in result.stderr
+
+
+def test_mmengine_knows_the_networks_in_either_order():
+    assert_runs("""
+        import rfdn_plugin
+        from mmengine.registry import MODELS
+        assert MODELS.build(dict(type='RFDN', upscale=2)).upscale == 2
+    """)
+    assert_runs("""
+        import mmengine.model
+        import rfdn_plugin
+        from mmengine.registry import MODELS
+        assert MODELS.build(dict(type='E_RFDN', upscale=3)).upscale == 3
+    """)
+
+
+def test_scipy_filters_is_supplied_only_where_scipy_has_none():
+    assert_runs("""
+        import rfdn_plugin, scipy, sys
+        from scipy.ndimage.filters import convolve
+        real = sys.modules['scipy.ndimage.filters']
+        assert real.__spec__.loader.__class__.__name__ == 'SourceFileLoader'
+        # SciPy 2: the module's own finders no longer have it
+        del sys.modules['scipy.ndimage.filters']
+        import scipy.ndimage
+        scipy.ndimage.__path__ = []
+        from scipy.ndimage.filters import convolve
+        assert convolve is scipy.ndimage.convolve
+    """)
+
+
+# --- LMDB ----------------------------------------------------------------------------------------------------------
+OPEN_TWICE = """
+    from basicsr.utils.file_client import FileClient
+    first = FileClient('lmdb', db_paths=[PATH], client_keys=['gt'])
+    second = FileClient('lmdb', db_paths=[PATH], client_keys=['lq'])
+    assert bytes(first.get('key', 'gt')) == bytes(second.get('key', 'lq')) == b'value'
+    import os
+    child = os.fork()
+    if child == 0:
+        third = FileClient('lmdb', db_paths=[PATH], client_keys=['gt'])
+        os._exit(0 if bytes(third.get('key', 'gt')) == b'value' else 1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_lmdb_still_refuses_a_second_open(small_lmdb: Path):
+    code = f'import lmdb; keep = lmdb.open({str(small_lmdb)!r}, readonly=True); lmdb.open({str(small_lmdb)!r}, readonly=True)'
+    result = run_code(code)
+    assert 'already open' in result.stderr, 'upstream is mended: drop share_lmdb_environments'
+
+
+def test_one_lmdb_serves_two_datasets_and_a_forked_worker(small_lmdb: Path):
+    assert_runs('import rfdn_plugin\n' + textwrap.dedent(OPEN_TWICE.replace('PATH', repr(str(small_lmdb)))))
+
+
+# --- resuming ------------------------------------------------------------------------------------------------------
+WRITE_STATES = """
+    import torch, os, rfdn_plugin, basicsr
+    root = os.path.abspath('root/experiments/name')
+    for folder in ('models', 'training_states'):
+        os.makedirs(f'{root}/{folder}')
+    for iteration in (10, 20):
+        state = {'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}
+        torch.save(state, f'{root}/training_states/{iteration}.state')
+        torch.save({'params': {'w': torch.zeros(1)}}, f'{root}/models/net_g_{iteration}.pth')
+    opt = {'auto_resume': True, 'name': 'name', 'network_g': {}, 'path': {
+        'training_states': f'{root}/training_states', 'models': f'{root}/models', 'resume_state': None}}
+    os.makedirs('elsewhere'); os.chdir('elsewhere')
+"""
+
+
+def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only():
+    result = run_code("""
+        import rfdn_plugin, inspect
+        rfdn_plugin.compat.resume_anywhere = lambda: None
+        import basicsr.train
+        source = inspect.getsource(basicsr.train.load_resume_state)
+        assert "osp.join('experiments'" in source and 'torch.cuda.current_device()' in source
+    """)
+    assert result.returncode == 0, 'upstream is mended: drop resume_anywhere\n' + result.stderr
+
+
+def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
+        from basicsr.train import load_resume_state
+        assert basicsr.train.load_resume_state(opt)['iter'] == 20
+        assert opt['path']['pretrain_network_g'].endswith('net_g_20.pth')
+    """)
+    assert_runs(code, cwd=tmp_path)
+
+
+@pytest.mark.parametrize('torn', ['training_states/20.state', 'models/net_g_20.pth'])
+def test_auto_resume_passes_over_a_torn_checkpoint(tmp_path: Path, torn: str):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent(f"""
+        import basicsr.train
+        path = f'{{root}}/{torn}'
+        content = open(path, 'rb').read()
+        open(path, 'wb').write(content[:len(content) // 2])
+        assert basicsr.train.load_resume_state(opt)['iter'] == 10
+    """)
+    assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path)
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
+        import basicsr.train, pickle
+        class Hostile:
+            def __reduce__(self):
+                return os.system, ('touch ../ran',)
+        torch.save(Hostile(), f'{root}/training_states/30.state')
+        assert basicsr.train.load_resume_state(opt)['iter'] == 20
+        assert not os.path.exists('../ran')
+    """)
+    assert_runs(code, cwd=tmp_path)
+
+
+# --- optimizers ----------------------------------------------------------------------------------------------------
+def test_upstream_still_knows_adam_only():
+    code = """
+        import rfdn_plugin
+        rfdn_plugin.compat.offer_every_optimizer = lambda: None
+        from basicsr.models.base_model import BaseModel
+        BaseModel.get_optimizer(None, 'AdamW', [], 1e-3)
+    """
+    assert 'NotImplementedError' in run_code(code).stderr, 'upstream is mended: drop offer_every_optimizer'
+
+
+def test_every_optimizer_of_torch_is_known():
+    assert_runs("""
+        import rfdn_plugin, torch
+        from basicsr.models.base_model import BaseModel
+        weights = [torch.nn.Parameter(torch.zeros(1))]
+        for name in ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop', 'NAdam'):
+            assert type(BaseModel.get_optimizer(None, name, weights, 1e-3)).__name__ == name
+        try:
+            BaseModel.get_optimizer(None, 'Optimizer2', weights, 1e-3)
+        except ValueError as error:
+            assert 'train.optim_g.type' in str(error)
+        else:
+            raise SystemExit('accepted')
+    """)
+
+
+# --- several processes ---------------------------------------------------------------------------------------------
+def test_upstream_still_divides_by_the_number_of_gpus():
+    code = """
+        import os, rfdn_plugin
+        rfdn_plugin.compat.distribute_without_gpu = lambda: None
+        os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29511')
+        from basicsr.utils.dist_util import init_dist
+        init_dist('pytorch')
+    """
+    result = run_code(code, env={'CUDA_VISIBLE_DEVICES': ''})
+    assert 'ZeroDivisionError' in result.stderr, 'upstream is mended: drop distribute_without_gpu'
+
+
+def test_slurm_variables_start_a_gloo_group_without_a_shell(tmp_path: Path):
+    """With a stand-in for SLURM's `scontrol`, which is given the node list as one argument."""
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "show hostnames" ] && [ "$3" = "node[1-2]; touch ran" ] && echo localhost\n'
+    )
+    scontrol.chmod(0o755)
+    code = """
+        import rfdn_plugin, torch
+        from basicsr.utils.dist_util import init_dist, get_dist_info
+        init_dist('slurm', port=29512)
+        assert get_dist_info() == (0, 1) and torch.distributed.get_backend() == 'gloo'
+    """
+    slurm = {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1', 'SLURM_LOCALID': '0', 'SLURM_NODELIST': 'node[1-2]; touch ran'}
+    env = {**slurm, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'CUDA_VISIBLE_DEVICES': ''}
+    assert_runs(code, cwd=tmp_path, env=env)
+    assert not (tmp_path / 'ran').exists()

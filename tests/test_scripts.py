@@ -1,0 +1,64 @@
+"""The scripts that are not commands of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def run(*words: object, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120, **settings)
+
+
+@pytest.mark.parametrize(
+    'path', [*sorted(REPOSITORY.glob('scripts/*.sh')), REPOSITORY / '.ci/run'], ids=lambda path: path.name
+)
+def test_shell_scripts_parse_and_can_be_run(path: Path):
+    assert run('bash', '-n', path).returncode == 0
+    assert os.access(path, os.X_OK)
+
+
+def test_ci_is_the_test_command():
+    assert 'scripts/test.sh' in (REPOSITORY / '.ci/run').read_text()
+
+
+def test_install_says_which_python_it_wants(tmp_path: Path):
+    """With nothing but the shell's own tools on PATH."""
+    tools = tmp_path / 'bin'
+    tools.mkdir()
+    for tool in ('bash', 'dirname', 'cat', 'cksum', 'env'):
+        found = run('which', tool).stdout.strip()
+        (tools / tool).symlink_to(found)
+    result = run(REPOSITORY / 'scripts/install.sh', tmp_path / 'venv', env={'PATH': str(tools)})
+    assert result.returncode != 0 and '3.10, 3.11 or 3.12' in result.stderr and not (tmp_path / 'venv').exists()
+
+
+def test_the_quickstarts_photographs(tmp_path: Path):
+    result = run(sys.executable, REPOSITORY / 'scripts/quickstart.py', 'photographs', tmp_path)
+    assert result.returncode == 0, result.stderr
+    train, held_out = ({path.name for path in (tmp_path / part).iterdir()} for part in ('train', 'heldout'))
+    assert len(train) >= 5 and len(held_out) >= 3 and not train & held_out
+
+
+@pytest.mark.parametrize(('gain', 'code'), [(0.31, 0), (0.29, 1)])
+def test_the_quickstarts_verdict(tmp_path: Path, gain: float, code: int):
+    entries = [
+        {
+            'type': kind,
+            'scale': scale,
+            'sets': {'heldout': {'psnr_y': 30 + (gain if kind == 'RFDN' and scale == 3 else better)}},
+        }
+        for scale in (2, 3, 4)
+        for kind, better in (('bicubic', 0), ('RFDN', 1))
+    ]
+    path = tmp_path / 'leaderboard.json'
+    path.write_text(json.dumps({'environment': {}, 'entries': entries}))
+    result = run(sys.executable, REPOSITORY / 'scripts/quickstart.py', 'verdict', path)
+    assert result.returncode == code and f'{gain:+.2f} dB' in result.stdout

@@ -1,0 +1,263 @@
+"""`rfdn train` and `rfdn test` for real: a few iterations, real LMDBs, real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from isolated import Outcome, assert_runs, run_code
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TRAIN = 'options/train/RFDN/train_RFDN_x{scale}_{kind}.yml'
+
+
+def small(tiny_data: Path, photographs: Path, scale: int = 2, **changes: object) -> list[str]:
+    """`--force_yml` entries that make a shipped option file a run of seconds on the photographs."""
+    entries = {
+        'num_gpu': 0,
+        'network_g:num_feat': 12,
+        'network_g:num_block': 2,
+        'datasets:train:dataroot_gt': tiny_data / 'HR_sub.lmdb',
+        'datasets:train:dataroot_lq': tiny_data / f'LR_bicubic_X{scale}_sub.lmdb',
+        'datasets:train:gt_size': 12 * scale,
+        'datasets:train:batch_size_per_gpu': 4,
+        'datasets:train:num_worker_per_gpu': 0,
+        'datasets:val:dataroot_gt': tiny_data / 'HR_sub.lmdb',
+        'datasets:val:dataroot_lq': tiny_data / f'LR_bicubic_X{scale}_sub.lmdb',
+        'datasets:val:io_backend:type': 'lmdb',
+        'train:total_iter': 10,
+        'val:val_freq': 10,
+        'logger:print_freq': 1,
+        'logger:save_checkpoint_freq': 5,
+        **changes,
+    }
+    return [f'{key}={value}' for key, value in entries.items()]
+
+
+def rfdn(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
+    """Run the command in a process of its own, below `cwd`."""
+    words = [str(argument) for argument in arguments]
+    code = f"""
+        import sys, torch
+        torch.set_num_threads(1)
+        sys.argv = ['rfdn', *{words!r}]
+        from rfdn_plugin.cli import main
+        sys.exit(main())
+    """
+    return run_code(code, cwd=cwd, timeout=timeout)
+
+
+def option_file(scale: int = 2) -> Path:
+    return REPOSITORY / TRAIN.format(scale=scale, kind='scratch' if scale == 2 else 'finetune')
+
+
+def weights(root: Path, name: str = 'train_RFDN_x2_scratch', file: str = 'net_g_latest.pth') -> dict:
+    return torch.load(root / 'experiments' / name / 'models' / file, weights_only=True)
+
+
+def assert_equal(first: dict, second: dict) -> None:
+    assert first.keys() == second.keys()
+    for key in first.keys() - {'metadata'}:
+        for name, tensor in first[key].items():
+            assert torch.equal(tensor, second[key][name]), f'{key}.{name}'
+
+
+def test_the_same_weights_as_basicsrs_own_pipeline(tmp_path: Path, tiny_data: Path, photographs: Path):
+    """One option file, 10 iterations: by `rfdn train`, and by `train_pipeline` after `import rfdn_plugin`."""
+    import yaml
+
+    from rfdn_plugin.options import load_training_options
+
+    options = load_training_options(option_file(), small(tiny_data, photographs))
+    path = tmp_path / 'options.yml'
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    ours, theirs = tmp_path / 'ours', tmp_path / 'theirs'
+    ours.mkdir()
+    theirs.mkdir()
+    outcome = rfdn('train', '-opt', path, cwd=ours)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    assert_runs(
+        f"""
+        import os, sys, torch
+        torch.set_num_threads(1)
+        import rfdn_plugin
+        from basicsr.train import train_pipeline
+        sys.argv = ['train.py', '-opt', {str(path)!r}]
+        train_pipeline(os.getcwd())
+        """,
+        cwd=theirs,
+    )
+    assert_equal(weights(ours), weights(theirs))
+
+
+def test_x2_from_scratch_x3_and_x4_from_it_and_the_tests_of_all(tmp_path: Path, tiny_data: Path, photographs: Path):
+    """The main job in small: each start is reported, everything lands below the working directory."""
+    outcome = rfdn('train', '-opt', option_file(2), '--force_yml', *small(tiny_data, photographs, 2), cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    for scale in (3, 4):
+        changes = small(tiny_data, photographs, scale)
+        outcome = rfdn('train', '-opt', option_file(scale), '--force_yml', *changes, cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr[-2000:]
+        total = len(weights(tmp_path)['params'])
+        assert f'loaded {total - 2} of {total} tensors' in outcome.stderr and 'resampled' in outcome.stderr
+    for scale in (2, 3, 4):
+        changes = {
+            'num_gpu': 0,
+            'network_g:num_feat': 12,
+            'network_g:num_block': 2,
+            'datasets': f'{{test_1: {{name: photographs, type: PairedImageDataset, dataroot_gt: {tiny_data}/HR_sub.lmdb, '
+            f'dataroot_lq: {tiny_data}/LR_bicubic_X{scale}_sub.lmdb, io_backend: {{type: lmdb}}}}}}',
+        }
+        test_file = REPOSITORY / f'options/test/RFDN/test_RFDN_x{scale}.yml'
+        entries = [f'{key}={value}' for key, value in changes.items()]
+        outcome = rfdn('test', '-opt', test_file, '--force_yml', *entries, cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr[-2000:]
+        assert 'Validation photographs' in outcome.stderr and '# psnr' in outcome.stderr
+        pictures = tmp_path / f'results/test_RFDN_x{scale}/visualization/photographs'
+        assert len(list(pictures.glob('*.png'))) == 9
+    assert {entry.name for entry in tmp_path.iterdir()} == {'experiments', 'results'}
+
+
+def test_the_experiment_keeps_the_options_that_ran(tmp_path: Path, tiny_data: Path, photographs: Path):
+    from rfdn_plugin.options import load_training_options
+
+    changes = small(tiny_data, photographs, **{'train:total_iter': 1, 'train:optim_g:lr': '1e-3', 'val:val_freq': 100})
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    kept = tmp_path / 'experiments/train_RFDN_x2_scratch/train_RFDN_x2_scratch.yml'
+    assert load_training_options(kept) == load_training_options(option_file(), changes)
+    logs = list(kept.parent.glob('train_*.log'))
+    assert len(logs) == 1 and 'Start training' in logs[0].read_text()
+
+
+def test_two_torchrun_processes_train_and_validate_without_a_gpu(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs, **{'datasets:train:num_worker_per_gpu': 1})
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29517']
+    command += ['-m', 'rfdn_plugin.train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml', *changes]
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'DistributedDataParallel' in result.stderr and 'Validation Set5' in result.stderr
+    assert set(weights(tmp_path)) == {'params', 'params_ema', 'metadata'}
+
+
+def test_auto_resume_goes_on_where_it_stopped(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    longer = [*changes, 'train:total_iter=12']
+    outcome = rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *longer, cwd=tmp_path)
+    assert outcome.returncode == 0 and 'iter: 10' in outcome.stderr, outcome.stderr[-2000:]
+    assert not list(tmp_path.glob('experiments/*_archived_*'))
+    assert weights(tmp_path)['metadata']['iterations'] == '12'
+    outcome = rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *longer, cwd=tmp_path)
+    assert outcome.returncode == 0 and 'has finished its 12 iterations' in outcome.stdout and not outcome.stderr
+
+
+# --- bad input: a clear line, exit code 1, nothing created ----------------------------------------------------------
+def _other_network(root: Path) -> None:
+    from rfdn_plugin.archs import NETWORKS
+
+    torch.save(NETWORKS['E_RFDN'](upscale=2, num_feat=12, num_block=2).state_dict(), root / 'other.pth')
+
+
+def _lmdb_without_a_key(root: Path, tiny_data: Path) -> None:
+    import shutil
+
+    import lmdb
+
+    path = root / 'short.lmdb'
+    shutil.copytree(tiny_data / 'LR_bicubic_X2_sub.lmdb', path)
+    lines = (path / 'meta_info.txt').read_text().splitlines(keepends=True)
+    (path / 'meta_info.txt').write_text(''.join(lines[1:]))
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.delete(lines[0].split('.png')[0].encode())
+
+
+BAD_INPUT = {
+    'missing lmdb': (
+        {'datasets:train:dataroot_gt': 'no.lmdb'},
+        ['datasets.train.dataroot_gt', 'no.lmdb', 'rfdn prepare'],
+    ),
+    'no lmdb': ({'datasets:train:dataroot_gt': 'folder'}, ['datasets.train.dataroot_gt', 'folder', 'io_backend']),
+    'missing val folder': (
+        {'datasets:val:io_backend:type': 'disk', 'datasets:val:dataroot_lq': 'nowhere'},
+        ['datasets.val.dataroot_lq', 'nowhere'],
+    ),
+    'keys differ': (
+        {'datasets:train:dataroot_lq': 'short.lmdb'},
+        ['datasets.train', '1 HR pictures have no LR', 'photo0_s001'],
+    ),
+    'wrong scale': ({'datasets:train:dataroot_lq': '{tiny}/LR_bicubic_X3_sub.lmdb'}, ['not of scale 2', 'HR 96x96']),
+    'gt_size': ({'datasets:train:gt_size': 31}, ['gt_size is 31', 'take 30']),
+    'large gt_size': ({'datasets:train:gt_size': 200}, ['9 pictures are smaller than gt_size 200']),
+    'missing weights': ({'path:pretrain_network_g': 'gone.pth'}, ['path.pretrain_network_g', 'gone.pth']),
+    'torn weights': ({'path:pretrain_network_g': 'torn.pth'}, ['path.pretrain_network_g', 'torn.pth']),
+    'other network': ({'path:pretrain_network_g': 'other.pth'}, ['another network than RFDN', 'esa']),
+    'few pictures': (
+        {'datasets:train:batch_size_per_gpu': 10, 'datasets:train:dataset_enlarge_ratio': 1},
+        ['9 pictures', 'after 0 of 10 iterations', 'dataset_enlarge_ratio'],
+    ),
+    'short training': (
+        {'datasets:train:batch_size_per_gpu': 5, 'datasets:train:dataset_enlarge_ratio': 1},
+        ['after 6 of 10 iterations', 'dataset_enlarge_ratio'],
+    ),
+    'unknown key': ({'train:total_itr': 3}, ['train.total_itr', 'total_iter']),
+    'text for a number': ({'train:optim_g:lr': 'fast'}, ['train.optim_g.lr', 'fast']),
+}
+
+
+@pytest.mark.parametrize('case', BAD_INPUT)
+def test_bad_input(case: str, tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys):
+    from rfdn_plugin.cli import main
+
+    changes, words = BAD_INPUT[case]
+    changes = {key: str(value).replace('{tiny}', str(tiny_data)) for key, value in changes.items()}
+    _other_network(tmp_path)
+    _lmdb_without_a_key(tmp_path, tiny_data)
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'torn.pth').write_bytes((tmp_path / 'other.pth').read_bytes()[:1000])
+    before = sorted(entry.name for entry in tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    arguments = ['train', '-opt', str(option_file()), '--force_yml', *small(tiny_data, photographs, **changes)]
+    assert main(arguments) == 1
+    message = capsys.readouterr().err
+    assert message.count('\n') == 1 and 'Traceback' not in message
+    assert all(word in message for word in words), message
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == before
+
+
+def test_an_experiment_that_exists_is_not_touched(
+    tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys
+):
+    from rfdn_plugin.cli import main
+
+    models = tmp_path / 'experiments/train_RFDN_x2_scratch/models'
+    models.mkdir(parents=True)
+    (models / 'net_g_5.pth').write_bytes(b'hours of work')
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', '-opt', str(option_file()), '--force_yml', *small(tiny_data, photographs)]) == 1
+    message = capsys.readouterr().err
+    assert 'train_RFDN_x2_scratch' in message and '--auto_resume' in message
+    assert [path.name for path in tmp_path.rglob('*.pth')] == ['net_g_5.pth']
+    assert [path.name for path in (tmp_path / 'experiments').iterdir()] == ['train_RFDN_x2_scratch']
+
+
+def test_a_test_without_weights_is_refused(tmp_path: Path, monkeypatch, capsys):
+    from rfdn_plugin.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    path = REPOSITORY / 'options/test/RFDN/test_RFDN_x2.yml'
+    assert main(['test', '-opt', str(path), '--force_yml', 'path:pretrain_network_g=~']) == 1
+    assert 'path.pretrain_network_g: missing' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_errors_exit_with_2(capsys):
+    from rfdn_plugin.cli import main
+
+    with pytest.raises(SystemExit) as leaving:
+        main(['train'])
+    assert leaving.value.code == 2 and '-opt' in capsys.readouterr().err
