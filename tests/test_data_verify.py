@@ -247,7 +247,7 @@ def test_the_command(databases, capsys):
     assert f'swapped-pair: {databases.folder / LR}: {KEY}: shows {OTHER}' in output
     assert '2 faults' in output
     assert cli.main(['verify', str(databases.folder / 'nothing.lmdb')]) == 1
-    for wrong in ([], ['--pair', 'a', 'b', 'x']):
+    for wrong in ([], ['--pair', 'a', 'b', 'x'], ['a.lmdb', '--share', '2']):
         with pytest.raises(SystemExit) as caught:
             cli.main(['verify', *wrong])
         assert caught.value.code == 2
