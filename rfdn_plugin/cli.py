@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @command('train', 'train a network from an option file')
 def _train(parser: argparse.ArgumentParser) -> Action:
-    """Train a network: BasicSR's training below the working directory, checked before it starts."""
+    """Train a network: BasicSR's training below the working directory, checked before it starts.
+
+    Exit code 75: SIGTERM or Ctrl+C asked it to leave; it saved, and --auto_resume goes on from there.
+    """
     from rfdn_plugin.train import add_arguments
 
     add_arguments(parser)
@@ -260,7 +263,7 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     pair_help = 'a pair; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb of one folder are paired without it'
     add('--pair', nargs=3, action='append', default=[], metavar=('HR', 'LR', 'SCALE'), help=pair_help)
     share_help = 'share of the pairs whose LR is compared with MATLAB bicubic (default: 0.05, at least 20 pairs)'
-    add('--share', type=float, default=0.05, metavar='F', help=share_help)
+    add('--share', type=_fraction, default=0.05, metavar='F', help=share_help)
     add('--all', action='store_const', const=1.0, dest='share', help='compare all of them')
     add('--against', nargs='+', type=Path, default=[], metavar='DIR', help='benchmark pictures not to be trained on')
     add('--workers', type=_at_least_one, metavar='N', help='processes (default: one a core)')
@@ -305,6 +308,16 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         return 3 if any('error' in row for row in board['entries']) else 0
 
     return run
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
+    return value
 
 
 def _at_least_one(text: str) -> int:

@@ -138,6 +138,8 @@ class TrainDataset(_Dataset):
     """How often an epoch goes through the pictures: an epoch's start costs time."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: PositiveInt = 1
+    sample_seed: int | None = None
+    """With `FastPairedImageDataset`: crops and flips that do not repeat each epoch nor depend on the worker (ours)."""
     pin_memory: bool = False
     persistent_workers: bool = False
 
@@ -476,22 +478,11 @@ def _check_arguments(name: str, function: Callable, arguments: Mapping[str, Any]
 
 
 def _parameters(registered: Any) -> dict[str, inspect.Parameter]:
-    """Every parameter that a class or function takes by name; `**settings` stands for those of the base class."""
     if not inspect.isclass(registered):
         return dict(inspect.signature(registered).parameters)
-    parameters: dict[str, inspect.Parameter] = {}
-    for cls in registered.__mro__:
-        if '__init__' not in vars(cls):
-            continue
-        own = dict(inspect.signature(cls.__init__).parameters)
-        own.pop('self', None)
-        keywords = [name for name, parameter in own.items() if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-        for name in keywords:
-            own.pop(name)
-        parameters = {**own, **parameters}
-        if not keywords:
-            break
-    return parameters
+    from rfdn_plugin.archs import constructor_parameters
+
+    return constructor_parameters(registered)
 
 
 def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -> type[BaseModel]:

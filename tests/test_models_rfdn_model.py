@@ -162,3 +162,18 @@ def test_a_failed_write_stops_the_run_and_leaves_the_old_file(options: dict, mon
     with pytest.raises(RFDNError, match=r'cannot write .*net_g_latest\.pth.*No space left.*--auto_resume'):
         model.save(epoch=-1, current_iter=-1)
     assert path.read_bytes() == before and [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize('name', sorted(NETWORKS))
+def test_what_is_written_says_what_it_is(options: dict, name: str):
+    """Network, scale and range are found again from the file alone, also where the options left them to the defaults."""
+    from rfdn_plugin.weights.loading import load_network
+
+    options['path']['pretrain_network_g'] = None
+    options['network_g'] = {'type': name, 'upscale': 3} if 'RFDN' not in name else {**options['network_g'], 'type': name}
+    model = build(options)
+    model.save(epoch=-1, current_iter=-1)
+    net, identity = load_network(Path(options['path']['models'], 'net_g_latest.pth'))
+    assert identity.type == name and net.upscale == 3
+    state = model.net_g_ema.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())

@@ -71,9 +71,10 @@ def resize(image: np.ndarray, scale: float | Fraction | tuple[int, int], border:
     # The dimension with the smaller factor goes first, rows where both are the same.
     rows_first = factors[0] <= factors[1]
     passes: list[Callable] = [resize_rows, resize_columns] if rows_first else [resize_columns, resize_rows]
+    channels = image.shape[2:]
     for one_pass in passes:
         image = one_pass(image)
-    return image
+    return image.reshape(rows, columns, *channels)  # OpenCV drops a dimension of one channel
 
 
 def downscale(image: np.ndarray, factor: int, border: Border = 'symmetric') -> np.ndarray:

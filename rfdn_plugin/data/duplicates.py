@@ -1,4 +1,4 @@
-"""Whether two pictures are the same to the eye: by a thumbnail, so that recompression and slight edits do not hide it."""
+"""Whether two pictures are the same to the eye: by thumbnails, which recompression and slight edits do not change."""
 
 from __future__ import annotations
 

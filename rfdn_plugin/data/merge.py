@@ -113,7 +113,7 @@ def _in_order(parts: list[_Part]) -> list[_Part]:
         raise RFDNError(f'{parts[shards.index(None)].folder} is not a shard, others are: merge the shards first')
     counts = {shard.split('/')[1] for shard in shards}
     if len(counts) > 1:
-        raise RFDNError(f'the shards are of different divisions ({" ".join(sorted(set(shards)))}): give those of one set')
+        raise RFDNError(f'the shards are of different divisions ({" ".join(shards)}): give those of one set')
     given = [int(shard.split('/')[0]) for shard in shards]
     if sorted(given) != list(range(1, int(counts.pop()) + 1)):
         raise RFDNError(f'shards {" ".join(shards)} are given: every shard of the set is needed, each once')

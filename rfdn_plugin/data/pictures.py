@@ -34,7 +34,7 @@ POLICY: dict[str, tuple[str, str]] = {
     'profile': ('convert', 'ICC colour profile: not applied, the values are used as stored'),
     'several': ('convert', 'animated or with several pages: the first picture is used'),
     'misnamed': ('convert', 'content is of another format than the name says: read by its content'),
-    'renamed': ('convert', "name has dots or is not ASCII, which BasicSR's keys must be: a key is made from it"),
+    'renamed': ('convert', 'name has dots, is not ASCII, or differs in the suffix only: a key is made from it'),
     'small': ('convert', 'a side below the crop size: that side is kept whole'),
     'empty': ('skip', 'empty file'),
     'lfs-pointer': ('skip', 'Git LFS pointer instead of the picture: run `git lfs pull`'),
@@ -47,6 +47,7 @@ POLICY: dict[str, tuple[str, str]] = {
     'unreadable': ('skip', 'cannot be opened'),
     'too-small': ('skip', 'a side is below one LR pixel, or below --min-size'),
     'lr-mismatch': ('skip', 'the given LR has not the size of the HR divided by the scale'),
+    'lr-without-hr': ('skip', 'a given LR for which there is no HR'),
 }
 
 _SIDE_FILES = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '.ds_store', '.localized', '@eadir', '__macosx'}

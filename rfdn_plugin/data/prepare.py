@@ -137,10 +137,9 @@ def _refuse_other_pictures(writers: dict[int, DatabaseWriter], sources: list[Sou
         for number, record in enumerate(writer.records):
             if number < len(sources):
                 source = sources[number]
-                size = source.path.stat().st_size
-                if (record['source'], record['bytes']) == (source.name, size):
+                if (record['source'], record['bytes']) == (source.name, source.bytes):
                     continue
-                now = f'{source.name} ({size} bytes)'
+                now = f'{source.name} ({source.bytes} bytes)'
             else:
                 now = 'missing'
             raise RFDNError(
@@ -161,9 +160,8 @@ def _report_start(
     ongoing = f', going on after {done}' if done else ''
     needed = _estimated_bytes(spec, sources[done:])
     free = shutil.disk_usage(spec.folder).free
-    report(
-        f'{len(sources)} pictures to {spec.folder}{ongoing}; about {needed / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free'
-    )
+    space = f'about {needed / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free'
+    report(f'{len(sources)} pictures to {spec.folder}{ongoing}; {space}')
     if needed > free:
         report('  this will probably not fit; what is written stays, and the same command goes on after making room')
 

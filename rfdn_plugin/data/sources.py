@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +26,11 @@ class Source:
     key: str
     lr: dict[int, Path]
 
+    @property
+    def bytes(self) -> int:
+        """Its size on the disk; 0 for a link that leads nowhere."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
 
 def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, PictureError]]]:
     """The pictures of a spec (of its shard) in the order of their names, and the other files with their reasons.
@@ -37,11 +43,17 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Pict
         looked = listed(spec.hr)
         hint = f' (it holds {len(others)} other entries; subfolders are entered with --recursive)' if others else ''
         raise RFDNError(f'no picture was found in {looked}{hint}')
-    lr_names = {scale: _match_lr(scale, folder, [name for _, name in found]) for scale, folder in spec.lr.items()}
+    lr_names: dict[int, dict[Path, Path]] = {}
+    for scale, folder in spec.lr.items():
+        lr_names[scale], more = _match_lr(scale, folder, [name for _, name in found])
+        others += more
+    stems = Counter((folder, name.with_suffix('')) for folder, name in found)
     sources = []
     owners: dict[str, Path] = {}
     for folder, name in found:
         key = key_of(name)
+        if stems[folder, name.with_suffix('')] > 1 and not spec.lr:  # photo.jpg beside photo.png
+            key = key_of(name.with_name(f'{name.stem}_{name.suffix[1:].lower()}.{name.suffix[1:]}'))
         if key in owners:
             raise RFDNError(f'{owners[key]} and {folder / name} would have the same key {key}: rename one of them')
         owners[key] = folder / name
@@ -67,9 +79,11 @@ def key_of(name: Path) -> str:
     return key
 
 
-def _match_lr(scale: int, folder: Path, hr_names: list[Path]) -> dict[Path, Path]:
-    """For each HR picture its LR: `NAMExS` where all of them are so called (DIV2K), else `NAME`."""
-    found, _ = find_pictures([folder], recursive=any(len(name.parts) > 1 for name in hr_names))
+def _match_lr(
+    scale: int, folder: Path, hr_names: list[Path]
+) -> tuple[dict[Path, Path], list[tuple[Path, PictureError]]]:
+    """For each HR picture its LR: `NAMExS` where all of them are so called (DIV2K), else `NAME`; and what is left."""
+    found, others = find_pictures([folder], recursive=any(len(name.parts) > 1 for name in hr_names))
     by_stem: dict[str, Path] = {}
     for _, name in found:
         stem = name.with_suffix('').as_posix()
@@ -81,7 +95,9 @@ def _match_lr(scale: int, folder: Path, hr_names: list[Path]) -> dict[Path, Path
     for ending in (f'x{scale}', ''):
         missing = [stem + ending for stem in stems if stem + ending not in by_stem]
         if not missing:
-            return {name: by_stem[stem + ending] for name, stem in zip(hr_names, stems, strict=True)}
+            matched = {name: by_stem[stem + ending] for name, stem in zip(hr_names, stems, strict=True)}
+            strangers = sorted(set(by_stem.values()) - set(matched.values()))
+            return matched, others + [(path, PictureError('lr-without-hr')) for path in strangers]
         if len(missing) < len(fewest_missing) or fewest_missing is stems:
             fewest_missing = missing
     raise RFDNError(

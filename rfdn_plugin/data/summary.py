@@ -60,7 +60,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The account as text, a line each."""
-        lines = [f'{self.used} pictures, {self.entries} entries in each of {len(self.databases)} databases:']
+        lines = [f'{self.used} pictures, {self.entries} entries in each of:']
         lines += [f'  {path}' for path in self.databases]
         lines += [f'converted: {count} x {kind} ({POLICY[kind][1]})' for kind, count in sorted(self.notices.items())]
         by_kind: dict[str, list[str]] = defaultdict(list)
@@ -70,5 +70,5 @@ class Summary:
             more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
             lines.append(f'skipped: {len(names)} x {kind} ({POLICY[kind][1]}): {", ".join(names[:_NAMED])}{more}')
         if self.used:
-            lines.append(f'the shortest side is {self.smallest}: a training can use a gt_size of up to {self.smallest}')
+            lines.append(f'the shortest side is {self.smallest}, the largest gt_size that a training can use')
         return lines

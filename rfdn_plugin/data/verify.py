@@ -8,7 +8,6 @@ the pairs, or all). Databases of any origin are checked, not only those of `rfdn
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import cv2
 import lmdb
 import numpy as np
 
@@ -25,6 +23,7 @@ from rfdn_plugin.data.database import META_FILE, PARTIAL_SUFFIX, read_settings
 from rfdn_plugin.data.duplicates import Benchmarks, Likeness
 from rfdn_plugin.data.pairs import PairCheck, check_pair
 from rfdn_plugin.data.pictures import PictureError, decode_picture
+from rfdn_plugin.data.processes import worker_pool
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.progress import progress
 
@@ -52,12 +51,12 @@ FINDINGS: dict[str, tuple[bool, str]] = {
 }
 
 _META_LINE = re.compile(r'(?P<key>.+)\.[a-z]+ \((?P<height>\d+),(?P<width>\d+),(?P<channels>\d+)\) -?\d+')
-_LR_NAME = re.compile(r'LR_bicubic_X(\d+)(_sub)?\.lmdb')
+_LR_NAME = re.compile(r'LR_bicubic_X(\d+)')
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be: `kind` of `FINDINGS`, the database, the key ('' for the whole), details."""
+    """Something that is not as it should be: its kind in `FINDINGS`, where (key '' for the whole database), details."""
 
     kind: str
     database: str
@@ -141,7 +140,7 @@ def verify(
             report.findings.append(Finding('unfinished', str(partial_path), ''))
     shapes = {path: found for path in paths if (found := _check_keys(path, report)) is not None}
     known = Benchmarks.read(benchmarks)
-    with ProcessPoolExecutor(workers, mp_context=_context(), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with worker_pool(workers) as pool:
         for group in _groups(paths, pairs, shapes):
             _check_group(pool, group, shapes, known, share, report)
     return report
@@ -165,9 +164,9 @@ def _databases_in(paths: Sequence[Path]) -> list[Path]:
 
 def _pairs_among(paths: list[Path]) -> Iterator[Pair]:
     for path in paths:
-        name = _LR_NAME.fullmatch(path.name)
+        name = _LR_NAME.search(path.name)
         if name:
-            hr = path.with_name(f'HR{name[2] or ""}.lmdb')
+            hr = path.with_name(path.name.replace(name[0], 'HR'))
             if hr in paths:
                 yield Pair(hr, path, int(name[1]))
 
@@ -336,10 +335,6 @@ def _in_chunks(pool: ProcessPoolExecutor, function: object, items: list, descrip
         for chunk, result in zip(chunks, pool.map(function, chunks), strict=True):
             display.update(len(chunk))
             yield result
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    return multiprocessing.get_context('fork' if 'fork' in multiprocessing.get_all_start_methods() else None)
 
 
 def _cut_of(path: Path) -> tuple[int, int] | None:

@@ -7,27 +7,20 @@ without being copied through a pipe; where processes are not forked, or a pictur
 from __future__ import annotations
 
 import mmap
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from rfdn_plugin.data.bicubic import downscale, mod_crop
 from rfdn_plugin.data.encoding import encode
 from rfdn_plugin.data.pictures import PictureError, read_picture
+from rfdn_plugin.data.processes import are_forked, worker_pool
 from rfdn_plugin.data.sources import Source
 from rfdn_plugin.data.spec import PrepareSpec
-from rfdn_plugin.data.tiles import tiles_of
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.data.tiles import Tile, tiles_of
 
 # A picture's record (a line of pictures.jsonl), and its encoded sub-images by scale, 1 for HR.
 Result = tuple[dict, dict[int, list[bytes]]]
@@ -47,27 +40,17 @@ def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], wo
     Raises:
         RFDNError: A worker died.
     """
-    forked = 'fork' in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if forked else None)
     # One more than can be waiting or in work, so that the result in the caller's hands stays untouched.
-    slots = [mmap.mmap(-1, _SLOT_BYTES) for _ in range(workers + 3)] if forked else [None] * (workers + 3)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(slots,)) as pool:
+    slots = [mmap.mmap(-1, _SLOT_BYTES) if are_forked() else None for _ in range(workers + 3)]
+    with worker_pool(workers, _take_slots, slots) as pool:
         waiting: deque[tuple[int, Future]] = deque()
-        try:
-            for number, (spec, source, scales) in enumerate(jobs):
-                slot = number % len(slots)
-                waiting.append((slot, pool.submit(_work_in_slot, slot, spec, source, scales)))
-                if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
-                    yield _taken(slots, *waiting.popleft())
-            while waiting:
+        for number, (spec, source, scales) in enumerate(jobs):
+            slot = number % len(slots)
+            waiting.append((slot, pool.submit(_work_in_slot, slot, spec, source, scales)))
+            if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
                 yield _taken(slots, *waiting.popleft())
-        except BrokenProcessPool as error:
-            raise RFDNError(
-                'a worker process died (killed, or out of memory): run the same command again to go on, '
-                'perhaps with fewer --workers'
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while waiting:
+            yield _taken(slots, *waiting.popleft())
 
 
 def _taken(slots: list, slot: int, future: Future) -> Result:
@@ -83,6 +66,10 @@ def _taken(slots: list, slot: int, future: Future) -> Result:
 
 
 _slots: list = []  # of a worker
+
+
+def _take_slots(slots: list) -> None:
+    _slots[:] = slots
 
 
 def _work_in_slot(
@@ -101,25 +88,10 @@ def _work_in_slot(
     return record, None, lengths
 
 
-def _start_worker(slots: list) -> None:
-    _slots[:] = slots
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    # What OpenCV would print about a damaged picture is in the record.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)  # a killed parent cannot end its workers
-
-
-# --- one picture ----------------------------------------------------------------------------------------------------
+# --- one picture ---------------------------------------------------------------------------------------------------
 def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Result:
     """One picture: its record, and its encoded sub-images for the databases of `scales` (1 for HR)."""
-    record: dict = {'source': source.name, 'bytes': source.path.stat().st_size}
+    record: dict = {'source': source.name, 'bytes': source.bytes}
     try:
         pictures, notices = _pictures_of(spec, source)
     except PictureError as error:
@@ -127,10 +99,7 @@ def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Resu
     height, width = pictures[1].shape[:2]
     tiles = tiles_of(height, width, spec.crop_size, spec.stride)
     values = {
-        scale: [
-            encode(_cut(pictures[scale], tile.top, tile.left, tile.height, tile.width, scale), spec.encoding, spec.level)
-            for tile in tiles
-        ]
+        scale: [encode(_cut(pictures[scale], tile, scale), spec.encoding, spec.level) for tile in tiles]
         for scale in scales
     }
     if source.key != Path(source.name).with_suffix('').as_posix():
@@ -140,8 +109,8 @@ def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Resu
     return record | {'key': source.key, 'height': height, 'width': width, 'notices': sorted(notices)}, values
 
 
-def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int, scale: int) -> np.ndarray:
-    top, left, height, width = (length // scale for length in (top, left, height, width))
+def _cut(picture: np.ndarray, tile: Tile, scale: int) -> np.ndarray:
+    top, left, height, width = (length // scale for length in tile)
     return picture[top : top + height, left : left + width]
 
 

@@ -226,7 +226,9 @@ def _chosen_pictures(state: Run, board: dict[str, Any]) -> list[tuple[tuple[str,
     for scale in sorted({scale for _, scale in state.plan.sets}):
         spreads = []
         for key, test_set in state.plan.sets.items():
-            rows = [row for row in board['entries'] if row['scale'] == scale == key[1] and key[0] in row['sets'] and 'citation' not in row]
+            rows = [row for row in board['entries'] if row['scale'] == scale == key[1] and row.get('sets', {}).get(key[0], {}).get('images')]
+            networks = [row for row in rows if row['type'] != 'bicubic']
+            rows = networks if len(networks) > 1 else rows
             values = [{name: image['psnr_y'] for name, image in row['sets'][key[0]]['images'].items()} for row in rows]
             if len(values) > 1:
                 spreads += [(float(np.std([value[name] or 99.0 for value in values])), key, name) for name in test_set.names]

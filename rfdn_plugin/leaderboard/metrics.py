@@ -7,6 +7,7 @@ told to hold the two against each other, and the evaluation does so on the first
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,7 +98,9 @@ class Reference:
         arguments.setdefault('crop_border', self.crop)
         try:
             metric = METRIC_REGISTRY.get(kind)
-            return float(metric(img=sr_bgr, img2=self.bgr, **arguments))
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)  # NIQE of a picture below 96 pixels: it gives NaN
+                return float(metric(img=sr_bgr, img2=self.bgr, **arguments))
         except KeyError as error:
             raise RFDNError(f'metrics.{name}: BasicSR has no metric {kind}: it has {", ".join(METRIC_REGISTRY.keys())}.') from error
         except TypeError as error:

@@ -161,7 +161,7 @@ class LeaderboardOptions(_Section):
             try:
                 entries.append(_entry_kind(content).model_validate(content))
             except ValidationError as error:
-                faults += [_describe(fault, _entry_kind(content), ('entries', number)) for fault in error.errors()]
+                faults += _describe_all(error, _entry_kind(content), ('entries', number))
             except ValueError as error:
                 faults.append(f'entries[{number}]: {error}')
         if faults:
@@ -214,7 +214,7 @@ def parse_options(content: Mapping[str, Any], where: str | Path = 'options') -> 
     try:
         return LeaderboardOptions.model_validate(content)
     except ValidationError as error:
-        raise RFDNError(list_faults(where, [_describe(fault, LeaderboardOptions) for fault in error.errors()])) from error
+        raise RFDNError(list_faults(where, _describe_all(error, LeaderboardOptions))) from error
 
 
 def _entry_kind(content: Any) -> type[EntryOptions]:
@@ -227,19 +227,27 @@ def _entry_kind(content: Any) -> type[EntryOptions]:
         return _SPECIAL_ENTRIES[kind]
     if kind is None and str(content.get('weights', '')).endswith('.onnx'):
         raise ValueError('weights is an ONNX file: add `type: onnx`')
-    if 'weights' not in content:
-        what = f'type {kind!r}' if kind else 'it'
-        raise ValueError(
-            f'{what} needs weights, or is one of {", ".join(_SPECIAL_ENTRIES)}, or `published: NAME`'
-            f'{_did_you_mean(str(kind), list(_SPECIAL_ENTRIES)) if kind else ""}'
-        )
-    return NetworkEntry
+    from rfdn_plugin.archs import NETWORKS
+
+    if kind is None or 'weights' in content or kind in NETWORKS:
+        return NetworkEntry
+    known = [*NETWORKS, *_SPECIAL_ENTRIES]
+    raise ValueError(f'no type {kind!r}{_did_you_mean(str(kind), known)}')
 
 
-def _describe(fault: Any, schema: type[BaseModel], outer: tuple = ()) -> str:
-    path = (*outer, *fault['loc'])
-    if path[:2] == ('report', 'pictures'):
-        path = path[:2]  # what follows names the members of the union, not keys of the file
+def _describe_all(error: ValidationError, schema: type[BaseModel], outer: tuple = ()) -> list[str]:
+    """Each fault once: where a part is at fault, what contains it is so too, and each kind of a union complains."""
+    described: dict[tuple, str] = {}
+    for fault in error.errors():
+        path = (*outer, *fault['loc'])
+        if path[:2] == ('report', 'pictures'):
+            path = path[:2]  # what follows names the members of the union, not keys of the file
+        if not any(known[: len(path)] == path for known in described):
+            described[path] = _describe(fault, schema, path)
+    return list(described.values())
+
+
+def _describe(fault: Any, schema: type[BaseModel], path: tuple) -> str:
     where = ''
     for part in path:
         where += f'[{part}]' if isinstance(part, int) else f'.{part}' if where else str(part)

@@ -9,6 +9,7 @@ from typing import Any
 from rfdn_plugin.files import atomic_write
 from rfdn_plugin.leaderboard.board import write_json
 from rfdn_plugin.leaderboard.comparison import most_different_crop, write_comparison
+from rfdn_plugin.leaderboard.html import render
 from rfdn_plugin.leaderboard.options import ReportOptions
 from rfdn_plugin.leaderboard.tables import markdown, write_csv
 
@@ -23,20 +24,23 @@ def write_outputs(board: dict[str, Any], pictures: list[dict[str, Any]], out: Pa
         options: The crop's size.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for shown in pictures:
+    texts = {index: captions(board, shown) for index, shown in enumerate(pictures)}
+    for index, shown in enumerate(pictures):
         shown['crop'] = most_different_crop(shown['pictures'], options.crop)
         name = re.sub(r'[^\w.-]+', '_', f'{shown["set"]}_{shown["name"]}_x{shown["scale"]}.png')
         write_comparison(
             out / 'comparisons' / name,
             shown['hr'],
             shown['pictures'],
-            captions=captions(board, shown),
+            captions=texts[index],
             title=f'{shown["set"]} / {shown["name"]}, x{shown["scale"]}',
             crop=shown['crop'],
         )
     write_json(board, out / 'leaderboard.json')
     with atomic_write(out / 'leaderboard.md', 'w') as stream:
         stream.write(markdown(board))
+    with atomic_write(out / 'leaderboard.html', 'w') as stream:
+        stream.write(render(board, pictures, texts))
     for stale in [*out.glob('leaderboard-*.csv'), *out.glob('pictures-*.csv')]:
         stale.unlink()  # of another set-up, whose name differs
     write_csv(board, out)

@@ -90,9 +90,8 @@ def markdown(board: dict[str, Any]) -> str:
     parts = [f'# {board["name"]}', board['notes']] if board['notes'] else [f'# {board["name"]}']
     for scale in v.scales(board):
         view = v.view(board, scale)
-        parts += [f'## x{scale}', _markdown_table(view), '\n'.join(f'- {_plain(note)}' for note in view.notes)]
-        if pairs := _markdown_pairs(board, scale):
-            parts.append(pairs)
+        parts += [f'## x{scale}', _markdown_quality_table(view), _markdown_list(view.notes)]
+        parts += [part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part]
         if sources := v.citations(view.rows):
             parts.append('Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources))
     trouble = [f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}' for row in board['entries'] for text in _trouble(row)]
@@ -108,58 +107,46 @@ def _trouble(row: v.Row) -> list[str]:
     return [*row.get('warnings', ()), *(['failed: ' + row['error']] if 'error' in row else [])]
 
 
-def _markdown_table(view: v.ScaleView) -> str:
-    costs: list[tuple[str, Any]] = [('Params', lambda row: v.count(row.get('params')))]
-    if view.has('conv_macs_hr720'):
-        costs.append(('Multi-adds', lambda row: v.multi_adds(row.get('conv_macs_hr720'))))
-    if view.has('ntire'):
-        costs.append(('NTIRE FLOPs / acts / convs', _ntire))
-    if view.has('mmengine'):
-        costs.append(('mmengine FLOPs / acts', lambda row: _pair(row.get('mmengine'))))
-    if view.has('latency_ms'):
-        costs.append(('Latency, ms (p10–p90)', _latency))
-    if view.has('peak_memory_mb'):
-        costs.append(('Peak memory, MiB', lambda row: v.figure(row.get('peak_memory_mb'), 0)))
-    costs += [
-        (f'NTIRE {year} score', lambda row, year=year: v.ntire_score(row, year))
-        for year in ('2024', '2025', '2026')
-        if any((row.get('ntire_scores') or {}).get(year) for row in view.rows)
-    ]
-    header = ['Entry', *(title for title, _ in costs), *(f'{name}<br>PSNR / SSIM' for name in view.sets)]
-    rgb = [name for name in view.sets if any((i, name, 'psnr_rgb') in view.quality for i in range(len(view.rows)))]
-    further = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS))
-    header += [f'{name}<br>PSNR RGB' for name in rgb] + [f'{name}<br>{metric}' for name, metric in further]
-    lines = [header, [':--', *['--:'] * (len(header) - 1)]]
+def _markdown_quality_table(view: v.ScaleView) -> str:
+    header = ['Entry', 'Params', 'Multi-adds', *(f'{name}<br>PSNR / SSIM' for name in view.sets)]
+    lines = []
     for index, row in enumerate(view.rows):
-        cells = [_markdown_name(row), *(cell(row) for _, cell in costs)]
-        cells += ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
-        cells += [_markdown_cell(view.quality.get((index, name, 'psnr_rgb'))) for name in rgb]
-        cells += [_markdown_cell(view.quality.get((index, *key))) for key in further]
-        lines.append(cells)
-    scored = 'NTIRE scores in brackets are the part of FLOPs and parameters alone: the baseline was not timed in this run.'
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    return f'{table}\n\n{scored}' if any('(' in line for line in _scores(view)) else table
+        cells = ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
+        lines.append([_markdown_name(row), v.count(row.get('params')), v.multi_adds(row.get('conv_macs_hr720')), *cells])
+    return _markdown_table(header, lines)
 
 
-def _scores(view: v.ScaleView) -> list[str]:
-    return [v.ntire_score(row, year) for row in view.rows for year in (row.get('ntire_scores') or {})]
+def _markdown_costs(view: v.ScaleView) -> str:
+    rows = [row for row in view.rows if row.get('params') is not None]
+    columns = [column for column in v.COST_COLUMNS if any(column.value(row) is not None for row in rows)]
+    if len(columns) < 3:  # parameters and multi-adds stand in the table above
+        return ''
+    table = _markdown_table(
+        ['Cost', *(column.title for column in columns)],
+        [[_markdown_name(row), *(column.text(row) for column in columns)] for row in rows],
+    )
+    return f'{table}\n\n{_markdown_list(view.cost_notes)}'
 
 
-def _ntire(row: v.Row) -> str:
-    counted = row.get('ntire')
-    if not counted:
-        return '–'
-    activations = f'{counted["activations"] / 1e6:.2f} M' if 'activations' in counted else '–'
-    return f'{counted["flops"] / 1e9:.3f} G / {activations} / {counted.get("convs", "–")}'
+def _markdown_list(notes: list[str]) -> str:
+    return '\n'.join(f'- {_plain(note)}' for note in notes)
 
 
-def _pair(counted: dict[str, int] | None) -> str:
-    return f'{counted["flops"] / 1e9:.3f} G / {counted["activations"] / 1e6:.2f} M' if counted else '–'
+def _markdown_further(view: v.ScaleView) -> str:
+    keys = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
+    if not keys:
+        return ''
+    header = ['Further metrics', *(f'{name}<br>{metric}' for name, metric in keys)]
+    lines = [
+        [_markdown_name(row), *(_markdown_cell(view.quality.get((index, *key))) for key in keys)]
+        for index, row in enumerate(view.rows)
+        if row['source'] == 'measured'
+    ]
+    return _markdown_table(header, lines)
 
 
-def _latency(row: v.Row) -> str:
-    timing = row.get('latency_ms')
-    return f'{timing["median"]:.1f} ({timing["p10"]:.1f}–{timing["p90"]:.1f})' if timing else '–'
+def _markdown_table(header: list[str], lines: list[list[str]]) -> str:
+    return '\n'.join(f'| {" | ".join(line)} |' for line in [header, [':--', *['--:'] * (len(header) - 1)], *lines])
 
 
 def _markdown_name(row: v.Row) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from rfdn_plugin.leaderboard.complexity import MULTI_ADDS_NOTE
 from rfdn_plugin.leaderboard.significance import FEW_PICTURES
@@ -35,14 +35,16 @@ class ScaleView:
         rows: Measured ones first, then published ones.
         sets: Columns in the order of the option file.
         quality: By row index, set and metric.
-        notes: Footnotes, each a sentence.
+        notes: Footnotes on quality, each a sentence or two.
+        cost_notes: The same on costs.
     """
 
     scale: int
     rows: list[Row]
     sets: list[str]
     quality: dict[tuple[int, str, str], Cell]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    cost_notes: list[str]
 
     @property
     def measured(self) -> list[int]:
@@ -68,7 +70,7 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
         metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m != 'images')
         for metric in metrics:
             _fill(quality, board, rows, set_name, metric)
-    return ScaleView(scale, rows, sets, quality, _notes(board, scale, rows, known))
+    return ScaleView(scale, rows, sets, quality, _notes(board, scale, known), _cost_notes(rows))
 
 
 def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: str, metric: str) -> None:
@@ -103,7 +105,7 @@ def _is_infinite(row: Row, set_name: str, metric: str) -> bool:
     return row['source'] == 'measured' and metric.startswith('psnr') and metric in row['sets'].get(set_name, {})
 
 
-def _notes(board: dict[str, Any], scale: int, rows: Sequence[Row], sets: Sequence[str]) -> list[str]:
+def _notes(board: dict[str, Any], scale: int, sets: Sequence[str]) -> list[str]:
     infos = [board['sets'][f'{name} x{scale}'] for name in sets]
     confidence = f'{board["confidence"]:.0%}'
     notes = [
@@ -133,12 +135,22 @@ def _notes(board: dict[str, Any], scale: int, rows: Sequence[Row], sets: Sequenc
                 f'Sets of fewer than {FEW_PICTURES} pictures: {", ".join(few)}. Intervals from so few come out too narrow; '
                 'there 0.05 dB is usually nothing, marked or not.'
             )
+    return notes
+
+
+def _cost_notes(rows: Sequence[Row]) -> list[str]:
+    notes = []
     if any(row.get('conv_macs_hr720') for row in rows):
         notes.append('Multi-adds: multiply-adds of the convolutions for an output of 1280x720.')
     if any(row.get('mmengine') and row.get('ntire') for row in rows):
         notes.append(
             'NTIRE FLOPs (input 3x256x256) add one for each output of a ReLU to the multiply-adds of the convolutions; '
             'mmengine counts nothing for those, but four for each output of a bilinear interpolation.'
+        )
+    if any(not score['complete'] for row in rows for score in (row.get('ntire_scores') or {}).values()):
+        notes.append(
+            'NTIRE scores (lower is better; each baseline has 7.39) in brackets: the part of FLOPs and parameters alone, since '
+            "the year's baseline was not timed in this run."
         )
     if any(row['source'] == 'published' and row['name'].startswith('RFDN') for row in rows):
         notes.append(MULTI_ADDS_NOTE)
@@ -173,14 +185,60 @@ def ntire_score(row: Row, year: str) -> str:
     return f'{score["score"]:.2f}' if score['complete'] else f'({score["score"]:.2f})'
 
 
+class CostColumn(NamedTuple):
+    """A column of the cost table: its title, the value to sort by, and the text to show."""
+
+    title: str
+    value: Callable[[Row], float | None]
+    text: Callable[[Row], str]
+
+
+def _nested(section: str, key: str, unit: float, decimals: int, suffix: str = '') -> dict[str, Callable[[Row], Any]]:
+    def value(row: Row) -> float | None:
+        return (row.get(section) or {}).get(key)
+
+    def text(row: Row) -> str:
+        return '–' if value(row) is None else f'{value(row) / unit:.{decimals}f}{suffix}'
+
+    return {'value': value, 'text': text}
+
+
+def _latency_text(row: Row) -> str:
+    timing = row.get('latency_ms')
+    return f'{timing["median"]:.1f} ({timing["p10"]:.1f}–{timing["p90"]:.1f})' if timing else '–'
+
+
+COST_COLUMNS = [
+    CostColumn('Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'),
+    CostColumn('Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))),
+    CostColumn('NTIRE FLOPs', **_nested('ntire', 'flops', 1e9, 4, ' G')),
+    CostColumn('Activations', **_nested('ntire', 'activations', 1e6, 2, ' M')),
+    CostColumn('Convs', **_nested('ntire', 'convs', 1, 0)),
+    CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
+    CostColumn('mmengine acts', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
+    CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
+    CostColumn('Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)),
+    *(
+        CostColumn(
+            f'NTIRE {year} score',
+            lambda row, year=year: ((row.get('ntire_scores') or {}).get(year) or {}).get('score'),
+            lambda row, year=year: ntire_score(row, year),
+        )
+        for year in ('2024', '2025', '2026')
+    ),
+]
+
+
 def setup(board: dict[str, Any]) -> str:
-    """How latency was measured, from the first row that has it."""
-    timing = next((row['latency_ms'] for row in board['entries'] if row.get('latency_ms')), None)
-    if timing is None:
+    """How latency was measured; empty where it was not."""
+    timings = [row['latency_ms'] for row in board['entries'] if row.get('latency_ms')]
+    if not timings:
         return ''
+    timing = timings[0]
+    runtimes = ', '.join(dict.fromkeys(timing['runtime'] for timing in timings))
     return (
         f'Latency: median of {timing["runs"]} interleaved runs after {timing["warmup"]} to warm up, input {timing["input"]}, '
-        f'{timing["device"]}, {timing["threads"]} thread(s), {timing["precision"]}, {timing["layout"]}, {timing["runtime"]}.'
+        f'{timing["device"]}, {timing["threads"]} thread(s), {timing["precision"]}, {timing["layout"]}, {runtimes}.'
     )
 
 

@@ -33,6 +33,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import rfdn_plugin  # noqa: F401  (lets basicsr be imported)
+
 SIZE = (1356, 2040)  # of a DIV2K picture
 SCALES = (2, 3, 4)
 CROP, STEP = 480, 240
@@ -69,7 +71,7 @@ def extract(path: Path, target: Path, crop: int, step: int) -> None:
     starts = []
     for side in picture.shape[:2]:
         along = list(range(0, side - crop + 1, step))
-        starts.append(along + [side - crop] if along[-1] + crop < side else along)
+        starts.append([*along, side - crop] if along[-1] + crop < side else along)
     number = 0
     for top in starts[0]:
         for left in starts[1]:
@@ -79,7 +81,6 @@ def extract(path: Path, target: Path, crop: int, step: int) -> None:
 
 
 def run_basicsr(hr: Path, out: Path, workers: int) -> None:
-    import rfdn_plugin  # noqa: F401  (basicsr imports under today's torchvision only with it)
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
     out.mkdir(parents=True)
@@ -105,14 +106,15 @@ def run_basicsr(hr: Path, out: Path, workers: int) -> None:
 def run_ours(hr: Path, out: Path, workers: int, encoding: str) -> None:
     from rfdn_plugin.data.prepare import PrepareSpec, prepare
 
-    prepare(PrepareSpec(hr=(hr,), out=out, scales=SCALES, crop_size=CROP, step=STEP, encoding=encoding, workers=workers))
+    sizes = {'scales': SCALES, 'crop_size': CROP, 'step': STEP}
+    prepare(PrepareSpec(hr=(hr,), out=out, encoding=encoding, workers=workers, **sizes))
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------
 def measure(way: str, hr: Path, out: Path, workers: int) -> dict:
     """Run one way in a process of its own; wall and processor seconds, and the peak memory of its processes in MB."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, __file__, '--photos', str(hr), '--run', way, str(hr), str(out), '--workers', str(workers)]
+    command = [sys.executable, __file__, '--photos', hr, '--workers', str(workers), '--run', way, hr, out]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -179,10 +181,9 @@ def compare(photos: Path, count: int, repeats: int, workers: int, folder: Path) 
     for way in ways:
         wall = [figure['wall'] for figure in figures[way]]
         cpu = [figure['cpu'] for figure in figures[way]]
-        ratios = [first['wall'] / figure['wall'] for first, figure in zip(figures['basicsr'], figures[way], strict=True)]
-        cpu_ratio = statistics.median(
-            first['cpu'] / figure['cpu'] for first, figure in zip(figures['basicsr'], figures[way], strict=True)
-        )
+        beside = list(zip(figures['basicsr'], figures[way], strict=True))
+        ratios = [theirs['wall'] / ours['wall'] for theirs, ours in beside]
+        cpu_ratio = statistics.median(theirs['cpu'] / ours['cpu'] for theirs, ours in beside)
         peak = max(figure['memory'] for figure in figures[way])
         print(
             f'{way:8} {statistics.median(wall):7.2f} ({min(wall):.1f}-{max(wall):.1f}) '
@@ -190,7 +191,9 @@ def compare(photos: Path, count: int, repeats: int, workers: int, folder: Path) 
             f'{statistics.median(cpu):8.2f} {cpu_ratio:6.1f} {peak:8.0f} {disk[way] / 1e6:8.0f}'
         )
         summary[way] = {'wall': wall, 'ratio': ratios, 'cpu': cpu, 'peak_mb': peak, 'disk': disk[way]}
-    print('pixels beside BasicSR:', '; '.join(f'{way}: {text}' for way, text in entries.items()))
+    # BasicSR does not round between the two passes of the resize, MATLAB does: the LR differ for that.
+    for way, text in entries.items():
+        print(f'values of {way} beside those of BasicSR: {text}')
     return summary
 
 
@@ -198,7 +201,7 @@ def check_pixels(folder: Path, way: str) -> str:
     """HR and LR of ours beside BasicSR's databases, entry by entry."""
     import lmdb
 
-    differing, total, largest = 0, 0, 0
+    texts = []
     for theirs, ours in (('HR_sub', 'HR_sub'), *((f'X{scale}_sub', f'LR_bicubic_X{scale}_sub') for scale in SCALES)):
         with (
             lmdb.open(str(folder / 'basicsr' / f'{theirs}.lmdb'), readonly=True, lock=False) as first,
@@ -208,20 +211,22 @@ def check_pixels(folder: Path, way: str) -> str:
         ):
             if one.stat()['entries'] != two.stat()['entries']:
                 sys.exit(f'{ours}: {two.stat()["entries"]} entries, BasicSR has {one.stat()["entries"]}')
+            differing, total, largest = 0, 0, 0
             for key, value in one.cursor():
                 pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), 1) for data in (value, two.get(key))]
                 difference = cv2.absdiff(*pictures)
                 total += difference.size
                 differing += int(np.count_nonzero(difference))
                 largest = max(largest, int(difference.max()))
-    return f'{differing / total:.2%} of the values differ, by {largest} at most'
+        share = f'{differing / total:.2%} differ, by {largest} at most' if differing else 'equal'
+        texts.append(f'{theirs.removesuffix("_sub")} {share}')
+    return ', '.join(texts)
 
 
 def compare_resize(photos: Path, folder: Path, repeats: int) -> None:
     import torch
-
-    import rfdn_plugin  # noqa: F401
     from basicsr.utils.matlab_functions import imresize
+
     from rfdn_plugin.data.bicubic import downscale
 
     cv2.setNumThreads(1)
@@ -240,7 +245,8 @@ def compare_resize(photos: Path, folder: Path, repeats: int) -> None:
             times.append((middle - start, time.perf_counter() - middle))
         ratios = [theirs / ours for theirs, ours in times]
         theirs, ours = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
-        print(f'{scale:5} {theirs:11.1f} {ours:8.1f} {statistics.median(ratios):6.1f} ({min(ratios):.1f}-{max(ratios):.1f})')
+        spread = f'{statistics.median(ratios):6.1f} ({min(ratios):.1f}-{max(ratios):.1f})'
+        print(f'{scale:5} {theirs:11.1f} {ours:8.1f} {spread}')
 
 
 def main() -> None:
@@ -268,7 +274,8 @@ def main() -> None:
                 make_mosaics(args.photos, folder / str(count), count)
                 for encoding in ('png', 'bmp'):
                     figures = measure(encoding, folder / str(count), folder / 'out', args.workers)
-                    print(f'{count} pictures, {encoding}: peak {figures["memory"]:.0f} MB, {figures["wall"]:.1f} s', flush=True)
+                    seconds, peak = figures['wall'], figures['memory']
+                    print(f'{count} pictures, {encoding}: peak {peak:.0f} MB, {seconds:.1f} s', flush=True)
         else:
             summary = compare(args.photos, args.pictures, args.repeats, args.workers, folder)
             if args.json:

@@ -1,0 +1,152 @@
+"""Scatter plots as inline SVG: colours come from the page's CSS, so that they follow its dark mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH, HEIGHT = 440, 300
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 46
+_FONT = 12
+_LETTER = 6.4  # mean width of a letter at that size
+_RADIUS = 5
+
+
+class Point(NamedTuple):
+    """One entry: `kind` is 'measured' or 'published', `colour` the number of its colour in the CSS (`--c0`, ...)."""
+
+    x: float
+    y: float
+    label: str
+    kind: str
+    colour: int
+
+
+class Box(NamedTuple):
+    """A rectangle, for keeping labels apart."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlap(self, other: Box) -> float:
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(width, 0) * max(height, 0)
+
+
+def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
+    """An SVG element with a logarithmic cost axis; empty text without points.
+
+    Args:
+        points: With x above 0.
+        x_title: Below the axis.
+        y_title: Beside the axis.
+    """
+    if not points:
+        return ''
+    x_low, x_high = _padded([math.log10(point.x) for point in points], least=0.15)
+    y_low, y_high = _padded([point.y for point in points], least=0.05)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (math.log10(x) - x_low) / (x_high - x_low)
+        up = (y - y_low) / (y_high - y_low)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_title)} against {escape(x_title)}">']
+    parts += _axes(x_low, x_high, y_low, y_high, place, x_title, y_title)
+    centres = [place(point.x, point.y) for point in points]
+    taken = [Box(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in centres]
+    for point, (x, y) in sorted(zip(points, centres, strict=True), key=lambda item: item[1][1]):
+        parts.append(_mark(point, x, y))
+        parts.append(_label(point, x, y, taken))
+    return '\n'.join([*parts, '</svg>'])
+
+
+def _padded(values: Sequence[float], least: float) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    padding = max((high - low) * 0.1, least)
+    return low - padding, high + padding
+
+
+def _axes(x_low, x_high, y_low, y_high, place, x_title: str, y_title: str) -> list[str]:  # noqa: ANN001
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    for value in _log_ticks(x_low, x_high):
+        x, _ = place(value, y_low)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{_short(value)}</text>')
+    step = _nice_step(y_high - y_low)
+    for number in range(math.ceil(y_low / step), math.floor(y_high / step) + 1):
+        value = number * step
+        _, y = place(10**x_low, value)
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.{decimals}f}</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_title)}</text>')
+    middle = (TOP + bottom) / 2
+    parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(y_title)}</text>')
+    return parts
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    for steps in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), tuple(n / 2 for n in range(2, 20)), tuple(n / 10 for n in range(10, 100))):
+        ticks = [s * 10**power for power in range(math.floor(low), math.ceil(high) + 1) for s in steps]
+        ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
+        if len(ticks) >= 3:
+            return ticks if len(ticks) <= 7 else ticks[:: -(-len(ticks) // 7)]
+    return ticks
+
+
+def _nice_step(span: float) -> float:
+    raw = span / 5
+    power = 10 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+
+
+def _short(value: float) -> str:
+    for unit, factor in (('G', 1e9), ('M', 1e6), ('K', 1e3)):
+        if value >= factor:
+            return f'{value / factor:g}{unit}'
+    return f'{value:g}'
+
+
+def _mark(point: Point, x: float, y: float) -> str:
+    title = f'<title>{escape(point.label)}: {point.y:.2f} dB</title>'
+    style = f'style="--c: var(--c{point.colour})"'
+    if point.kind == 'measured':
+        return f'<circle class="measured" {style} cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}">{title}</circle>'
+    r = _RADIUS + 1
+    path = f'M{x:.1f} {y - r:.1f}L{x + r:.1f} {y:.1f}L{x:.1f} {y + r:.1f}L{x - r:.1f} {y:.1f}Z'
+    return f'<path class="published" {style} d="{path}">{title}</path>'
+
+
+def _label(point: Point, x: float, y: float, taken: list[Box]) -> str:
+    """The name, on the side of its point where it covers least; `taken` grows by its place."""
+    text = point.label if len(point.label) <= 24 else point.label[:23] + '…'
+    width = len(text) * _LETTER
+    gap = _RADIUS + 4
+    candidates = []
+    for anchor, left, baseline in (
+        ('start', x + gap, y + 4),
+        ('end', x - gap - width, y + 4),
+        ('middle', x - width / 2, y - gap),
+        ('middle', x - width / 2, y + gap + _FONT - 3),
+        ('start', x + gap, y - gap - 4),
+        ('end', x - gap - width, y - gap - 4),
+        ('start', x + gap, y + gap + _FONT),
+        ('end', x - gap - width, y + gap + _FONT),
+        ('middle', x - width / 2, y - gap - 14),
+        ('middle', x - width / 2, y + gap + _FONT + 11),
+    ):
+        box = Box(left, baseline - _FONT + 2, left + width, baseline + 2)
+        outside = width * _FONT * (box.left < LEFT or box.right > WIDTH or box.top < 0 or box.bottom > HEIGHT - BOTTOM)
+        candidates.append((sum(box.overlap(other) for other in taken) + outside, anchor, box, baseline))
+    _, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[0])
+    taken.append(box)
+    at = {'start': box.left, 'end': box.right, 'middle': (box.left + box.right) / 2}[anchor]
+    kind = 'label' if point.kind == 'measured' else 'label published-label'
+    return f'<text class="{kind}" x="{at:.1f}" y="{baseline:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
