@@ -35,7 +35,10 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / 'w.pth'
 
 
-@pytest.mark.parametrize('official', ['official/RFDN_AIM.pth', 'official/IMDN_x3.pth'])
+OFFICIAL = ['official/RFDN_AIM.pth', 'official/IMDN_x3.pth', 'idn_caffe/IDN_x2.caffemodel']
+
+
+@pytest.mark.parametrize('official', OFFICIAL)
 def test_official_to_ours_to_safetensors_to_official_is_bit_equal(data_root, tmp_path: Path, official: str):
     source = data_root / 'weights' / official
     steps = [tmp_path / 'ours.pth', tmp_path / 'w.safetensors', tmp_path / 'official.pth']
