@@ -550,8 +550,20 @@ def test_two_at_once_are_refused(photographs, tmp_path):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with pytest.raises(RFDNError, match='another process is writing'):
             prepare(spec_for(photographs, tmp_path), quiet)
+        assert not list(tmp_path.iterdir())
     finally:
         os.close(descriptor)
+
+
+def test_stopped_by_the_keyboard_it_says_how_to_go_on(photographs, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database.DatabaseWriter, 'finish', stop)
+        with pytest.raises(RFDNError, match='stopped: run the same command again to go on'):
+            prepare(spec_for(photographs, tmp_path), quiet)
+    assert prepare(spec_for(photographs, tmp_path), quiet).used == 12
 
 
 @pytest.mark.parametrize('size', [300, 1500, 2500])
