@@ -11,9 +11,10 @@ from rfdn_plugin import compat
 
 
 def _register_with_basicsr() -> None:
-    from rfdn_plugin import archs, models
+    from rfdn_plugin import archs, data, models
 
     archs.register_with_basicsr()
+    data.register_with_basicsr()
     models.register_with_basicsr()
 
 

@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @command('train', 'train a network from an option file')
 def _train(parser: argparse.ArgumentParser) -> Action:
-    """Train a network: BasicSR's training below the working directory, checked before it starts."""
+    """Train a network: BasicSR's training below the working directory, checked before it starts.
+
+    Exit code 75: SIGTERM or Ctrl+C asked it to leave; it saved, and --auto_resume goes on from there.
+    """
     from rfdn_plugin.train import add_arguments
 
     add_arguments(parser)

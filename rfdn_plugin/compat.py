@@ -231,7 +231,8 @@ def load_resume_state(opt: dict) -> dict | None:
     torn by a kill or a full disk is passed over with a warning.
 
     Args:
-        opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded.
+        opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded, and
+            `resumed_iteration` is set.
 
     Raises:
         OSError, RuntimeError, pickle.UnpicklingError: `path.resume_state` cannot be read.
@@ -247,6 +248,7 @@ def load_resume_state(opt: dict) -> dict | None:
         state = _newest_whole_state(path)
         if state is None:
             return None
+    opt['resumed_iteration'] = state['iter']
     check_resume(opt, state['iter'])
     return state
 

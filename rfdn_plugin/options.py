@@ -138,6 +138,8 @@ class TrainDataset(_Dataset):
     """How often an epoch goes through the pictures: an epoch's start costs time."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: PositiveInt = 1
+    sample_seed: int | None = None
+    """With `FastPairedImageDataset`: crops and flips that do not repeat each epoch nor depend on the worker (ours)."""
     pin_memory: bool = False
     persistent_workers: bool = False
 

@@ -59,6 +59,9 @@ def train(args: argparse.Namespace) -> int:
         raise RFDNError(list_faults(args.opt, faults))
     from basicsr.train import train_pipeline
 
+    from rfdn_plugin.models.resume import catch_signals
+
+    catch_signals()
     _run(train_pipeline, options, args)
     return 0
 

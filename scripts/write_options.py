@@ -27,6 +27,9 @@ class Network:
         dataset: DIV2K or DF2K.
         notes: Comment lines below the title.
         variant: Distinguishes files of one network (an ablation row); part of the experiment's name.
+        scales: For which there are files.
+        color: 'y' for a network that sees brightness alone.
+        lr: Learning rate at the start.
     """
 
     type: str
@@ -36,6 +39,8 @@ class Network:
     notes: tuple[str, ...] = ()
     variant: str = ''
     scales: tuple[int, ...] = field(default=SCALES)
+    color: str = ''
+    lr: str = '5.0e-4'
 
     @property
     def name(self) -> str:
@@ -81,6 +86,65 @@ NETWORKS = (
             "is the paper's for RFDN.",
         ),
     ),
+    *(
+        Network(
+            type=type,
+            arguments={'num_feat': (64, ''), 'num_block': (6, ''), 'distillation_rate': (0.25, '')},
+            title=title,
+            notes=(
+                'The recipe is that of RFDN, for a fair comparison; the published weights were made with HR patches of',
+                '192 at every scale, batch 16 and Adam 2e-4 (Zheng222/IMDN, train_IMDN.py).',
+            ),
+            scales=(2, 4),
+        )
+        for type, title in (
+            ('IMDN', 'IMDN (arXiv 1909.11856)'),
+            ('IMDN_R', 'IMDN-R (arXiv 2009.11551, section 3.1)'),
+        )
+    ),
+    Network(
+        type='IDN',
+        arguments={'num_feat': (64, ''), 'num_block': (4, '')},
+        title='IDN (arXiv 1803.09454)',
+        notes=('It is trained on Y alone. The recipe is that of RFDN, for a fair comparison; its own is another.',),
+        scales=(2, 4),
+        color='y',
+    ),
+    Network(
+        type='RFANet',
+        arguments={'num_feat': (64, ''), 'num_block': (30, '')},
+        title='RFANet (CVPR 2020)',
+        notes=(
+            'The recipe is that of RFDN with the smaller learning rate that a deep network wants. 11 million parameters:',
+            'for a GPU with room for them, or with a smaller batch.',
+        ),
+        scales=(2, 4),
+        lr='1.0e-4',
+    ),
+    *(
+        Network(
+            type='RFDN',
+            arguments={
+                'num_feat': (48, ''),
+                'num_block': (6, ''),
+                'distillation_rate': (0.5, ''),
+                'attention': ('cca', ''),
+                'block_residual': (True, ''),
+                'shallow_residual': (shallow_residual, 'SRB'),
+                'feature_distillation': (feature_distillation, 'FDC'),
+            },
+            title=f'Ablation of RFDN (arXiv 2009.11551, section 4.3): {title}',
+            notes=('The exact shapes of the ablation are not published; see RFDB in rfdn_plugin/archs/rfdn.py.',),
+            variant=variant,
+            scales=(2, 4),
+        )
+        for variant, title, shallow_residual, feature_distillation in (
+            ('base', 'plain convolutions', False, False),
+            ('SRB', 'shallow residuals', True, False),
+            ('FDC', 'distillation connections', False, True),
+            ('RFDB', 'both, which is RFDN', True, True),
+        )
+    ),
 )
 
 
@@ -92,7 +156,8 @@ def train_file(network: Network, scale: int) -> str:
     scratch = scale == 2
     start = 'from scratch' if scratch else 'fine-tuned from its x2 weights'
     comment = '\n'.join(f'# {note}' for note in network.notes) + ('\n' if network.notes else '')
-    gt_size = LR_PATCH * scale
+    gt_size, lr = LR_PATCH * scale, network.lr.replace('.0e', 'e')
+    color = f'    color: {network.color}\n' if network.color else ''
     if scratch:
         path = """path:
   pretrain_network_g: ~
@@ -111,7 +176,7 @@ def train_file(network: Network, scale: int) -> str:
             "  upsampler_start: resampled  # ours: from the x2 upsampler's kernel; random is BasicSR's behaviour\n"
         )
     return f"""# {network.title}, x{scale} {start} on {network.dataset}.
-{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam 5e-4 halved every
+{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam {lr} halved every
 # 200K of 1M iterations. Run: rfdn train -opt options/train/{network.type}/{experiment(network, scale)}.yml
 
 name: {experiment(network, scale)}
@@ -126,7 +191,7 @@ datasets:
     type: PairedImageDataset
     dataroot_gt: datasets/{network.dataset}/HR_sub.lmdb
     dataroot_lq: datasets/{network.dataset}/LR_bicubic_X{scale}_sub.lmdb
-    io_backend:
+{color}    io_backend:
       type: lmdb
 
     gt_size: {gt_size}
@@ -143,7 +208,7 @@ datasets:
     type: PairedImageDataset
     dataroot_gt: datasets/Set5/HR
     dataroot_lq: datasets/Set5/LR_bicubic/X{scale}
-    filename_tmpl: '{{}}x{scale}'
+{color}    filename_tmpl: '{{}}x{scale}'
     io_backend:
       type: disk
 
@@ -153,7 +218,7 @@ train:
   ema_decay: 0.999  # ours, the paper has none: averaged weights are validated and saved beside the raw; 0 turns it off
 {upsampler}  optim_g:
     type: Adam
-    lr: 5.0e-4
+    lr: {network.lr}
     weight_decay: 0
     betas: [0.9, 0.99]
 
@@ -185,13 +250,14 @@ logger:
 
 
 def test_file(network: Network, scale: int) -> str:
+    color = f'    color: {network.color}\n' if network.color else ''
     sets = '\n'.join(
         f"""  test_{number}:
     name: {name}
     type: PairedImageDataset
     dataroot_gt: datasets/{name}/HR
     dataroot_lq: datasets/{name}/LR_bicubic/X{scale}
-    filename_tmpl: '{{}}x{scale}'
+{color}    filename_tmpl: '{{}}x{scale}'
     io_backend:
       type: disk
 """
@@ -222,7 +288,9 @@ val:
 
 
 def _network(network: Network, scale: int) -> str:
-    lines = ['network_g:', f'  type: {network.type}', '  num_in_ch: 3', '  num_out_ch: 3', f'  upscale: {scale}']
+    channels = 1 if network.color else 3
+    lines = ['network_g:', f'  type: {network.type}', f'  num_in_ch: {channels}', f'  num_out_ch: {channels}']
+    lines.append(f'  upscale: {scale}')
     for key, (value, comment) in network.arguments.items():
         lines.append(f'  {key}: {_scalar(value)}' + (f'  # {comment}' if comment else ''))
     return '\n'.join(lines) + '\n'

@@ -49,7 +49,8 @@ def test_training_files(path: Path):
     assert dataset['io_backend']['type'] == 'lmdb'
     assert dataset['dataroot_lq'] == f'datasets/{dataset["name"]}/LR_bicubic_X{scale}_sub.lmdb'
     assert dataset['name'] == ('DF2K' if network['type'] == 'E_RFDN' else 'DIV2K')
-    assert options['train']['optim_g'] == {'type': 'Adam', 'lr': 5e-4, 'weight_decay': 0, 'betas': [0.9, 0.99]}
+    lr = 1e-4 if network['type'] == 'RFANet' else 5e-4
+    assert options['train']['optim_g'] == {'type': 'Adam', 'lr': lr, 'weight_decay': 0, 'betas': [0.9, 0.99]}
     assert options['train']['scheduler']['milestones'] == [200_000, 400_000, 600_000, 800_000]
     assert options['train']['total_iter'] == 1_000_000 and options['train']['pixel_opt']['type'] == 'L1Loss'
     for section in (dataset, options['datasets']['val']):
@@ -132,7 +133,8 @@ def test_every_dataset_section_builds(path: Path, tiny_data: Path, monkeypatch: 
     section['dataroot_gt'] = str(tiny_data / 'HR_sub.lmdb')
     section['dataroot_lq'] = str(tiny_data / Path(section['dataroot_lq']).name)
     sample = build_dataset(section)[0]
-    assert sample['gt'].shape == (3, 8 * scale, 8 * scale) and sample['lq'].shape == (3, 8, 8)
+    channels = options['network_g']['num_in_ch']
+    assert sample['gt'].shape == (channels, 8 * scale, 8 * scale) and sample['lq'].shape == (channels, 8, 8)
 
 
 # --- the schema ----------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from rfdn_plugin.archs.blocks import bilinear_phases
 from rfdn_plugin.cli import main
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
-from rfdn_plugin.weights.checkpoint import read_checkpoint
+from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.convert import write_weights
 from rfdn_plugin.weights.loading import identify_file, load_network
-from rfdn_plugin.weights.transfer import resample_phases, to_scale, transferred_state
+from rfdn_plugin.weights.transfer import resample_phases, scale_of, to_scale, transferred_state
 from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
 
 SCALES = (2, 3, 4)
@@ -121,7 +121,7 @@ def test_the_scale_that_it_has_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_a_fine_tuning_starts_from_the_resampled_state(name: str, old: int, new: int):
     source, target = _network(name, old), _network(name, new)
     before = {key: tensor.clone() for key, tensor in target.state_dict().items()}
-    state = transferred_state(target, source.state_dict(), upscale=old if name == 'IDN' else None)
+    state = transferred_state(target, _checkpoint(source, {'upscale': str(old)}))
     assert all(torch.equal(before[key], tensor) for key, tensor in target.state_dict().items()), 'it is not changed'
     target.load_state_dict(state, strict=True)
     own = source.state_dict()
@@ -130,9 +130,40 @@ def test_a_fine_tuning_starts_from_the_resampled_state(name: str, old: int, new:
     assert torch.isfinite(target(_input(target))).all()
 
 
-def test_idn_must_be_told_its_scale():
-    with pytest.raises(RFDNError, match='scale'):
-        transferred_state(_network('IDN', 3), _network('IDN', 2).state_dict())
+def _checkpoint(network: torch.nn.Module, metadata: dict[str, str] | None = None) -> Checkpoint:
+    return Checkpoint(Path('w.pth'), network.state_dict(), 'flat', metadata or {})
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('upscale', SCALES)
+def test_the_scale_of_a_checkpoint(name: str, upscale: int):
+    """IDN's weights do not show it."""
+    network = _network(name, upscale)
+    assert scale_of(_checkpoint(network)) == (None if name == 'IDN' else upscale)
+    assert scale_of(_checkpoint(network, {'upscale': str(upscale)})) == upscale
+
+
+def test_the_scale_of_official_idn_weights_is_known(data_root, tmp_path: Path):
+    tensors = read_checkpoint(data_root / 'weights/idn_caffe/IDN_x3.caffemodel').tensors
+    torch.save(tensors, tmp_path / 'w.pth')
+    assert scale_of(read_checkpoint(tmp_path / 'w.pth')) == 3
+
+
+@pytest.mark.parametrize(
+    ('source', 'target', 'words'),
+    [
+        (('IDN', {}), ('IDN', {}), 'scale'),
+        (('RFDN', {}), ('IMDN', {}), 'no IMDN'),
+        (('RFDN', {}), ('RFDN', {'num_feat': 20}), 'fea_conv.weight'),
+        (('RFDN', {}), ('RFDN', {'num_block': 2}), 'B2'),
+    ],
+    ids=str,
+)
+def test_a_start_from_other_weights_is_refused(source: tuple, target: tuple, words: str):
+    (source_name, _), (target_name, arguments) = source, target
+    network = NETWORKS[target_name](**{'upscale': 3, 'num_feat': 16, 'num_block': 1, **arguments})
+    with pytest.raises(RFDNError, match=words):
+        transferred_state(network, _checkpoint(_network(source_name, 2)))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ both; a loop of one's own calls `set_epoch`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -126,8 +127,20 @@ class EpochSampler(EnlargedSampler):
 
     A picture that `dataset_enlarge_ratio` draws many times in an epoch is thus another sample each time, and nothing
     depends on when the workers were started (`persistent_workers`). The order of the pictures is BasicSR's; another
-    dataset gets BasicSR's indices.
+    dataset gets BasicSR's indices. After `go_on_after` it leaves out what a resumed training has seen already.
     """
+
+    _iterations = 0
+    _batch_size = 1
+
+    def go_on_after(self, iterations: int, batch_size: int) -> None:
+        """Start behind the batches of a training that has done `iterations` with this `batch_size` in each process."""
+        self._iterations, self._batch_size = iterations, batch_size
+
+    def _seen(self) -> int:
+        """Samples of the present epoch that the training had before it was resumed."""
+        batches = len(self) // self._batch_size  # the last, smaller one is dropped
+        return min(max(self._iterations - self.epoch * batches, 0), batches) * self._batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch: the order of the pictures and, for our dataset, the random numbers."""
@@ -137,12 +150,14 @@ class EpochSampler(EnlargedSampler):
 
     def __iter__(self) -> Iterator[int]:
         indices = super().__iter__()
+        seen = self._seen()
         if not isinstance(self.dataset, FastPairedImageDataset):
-            return indices
+            return itertools.islice(indices, seen, None)
         # Draws are counted over all processes and epochs, from 1: 0 stands for an index without a draw.
         before = self.epoch * self.total_size + self.rank + 1
         length = len(self.dataset)
-        return (index + length * (before + position * self.num_replicas) for position, index in enumerate(indices))
+        draws = (index + length * (before + position * self.num_replicas) for position, index in enumerate(indices))
+        return itertools.islice(draws, seen, None)
 
 
 register(DATASET_REGISTRY, FastPairedImageDataset)

@@ -2,8 +2,11 @@
 
 
 def register_with_basicsr() -> None:
-    """Make BasicSR's MODEL_REGISTRY know `RFDNModel`, which registers itself.
+    """Make BasicSR's MODEL_REGISTRY know `RFDNModel`, which registers itself, and its training resume exactly.
 
     Not by its name here: where the import of `rfdn_model` is what imported basicsr, it is still under way.
     """
     import rfdn_plugin.models.rfdn_model  # noqa: F401
+    from rfdn_plugin.models.resume import install
+
+    install()

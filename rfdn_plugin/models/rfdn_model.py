@@ -17,6 +17,7 @@ from rfdn_plugin import __version__, compat
 from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
+from rfdn_plugin.models import resume
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import match
 from rfdn_plugin.weights.transfer import resample_state
@@ -76,14 +77,27 @@ class RFDNModel(SRModel):
             logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(matched.resized)}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """As SRModel, and remember the iteration for what is written."""
+        """As SRModel; afterwards, where a signal asked for it, save and leave.
+
+        Raises:
+            SystemExit: With code `resume.INTERRUPTED`, after the checkpoint is written.
+        """
         super().optimize_parameters(current_iter)
         self.iteration = current_iter
+        asked = resume.asked_to_leave()
+        if asked is not None:
+            self.save(resume.current_epoch(), current_iter)
+            get_root_logger().warning(f'{asked}: saved iteration {current_iter}; --auto_resume goes on from there.')
+            raise SystemExit(resume.INTERRUPTED)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As SRModel, and remember the iteration."""
+        """As SRModel, with the best validation results and the random numbers of where the run stopped."""
         super().resume_training(resume_state)
         self.iteration = resume_state['iter']
+        if resume_state.get('best_metric_results'):
+            self.best_metric_results = resume_state['best_metric_results']
+        if 'random' in resume_state and not self.opt['dist']:
+            resume.set_random_state(resume_state['random'])
 
     @master_only
     def save_network(
@@ -130,6 +144,8 @@ class RFDNModel(SRModel):
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'random': resume.random_state(),
         }
         _save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 

@@ -95,8 +95,7 @@ def identify(
     known = KNOWN_WEIGHTS.get(checkpoint.fingerprint)
     if known is not None and known.type is None:
         raise RFDNError(f'{path} is {known.name}, which no network here rebuilds: {known.refusal}.')
-    shapes = shapes_of(checkpoint.tensors)
-    reading = read_shapes(shapes, str(path))
+    reading = read_shapes(shapes_of(checkpoint.tensors), str(path))
 
     given = {key: value for key, value in {**overrides, 'img_range': img_range}.items() if value is not None}
     stated = _stated(checkpoint)
@@ -125,7 +124,7 @@ def identify(
         sources |= {key: 'trial' for key in reading.invisible if key not in arguments}
         arguments |= found
     arguments.update(given)
-    _refuse_lookalike(checkpoint, chosen, arguments, shapes)
+    refuse_lookalike(checkpoint, chosen, arguments)
     return Identity(chosen, arguments, sources, known.name if known else None, checkpoint)
 
 
@@ -199,7 +198,7 @@ def _trials(
     for name in types:
         for img_range in (1.0, 255.0) if 'img_range' in unknown else (arguments['img_range'],):
             candidate = {**_MEANT_BY_TYPE[name], **arguments, 'img_range': img_range}
-            _refuse_lookalike(checkpoint, name, candidate, shapes_of(checkpoint.tensors))
+            refuse_lookalike(checkpoint, name, candidate)
             trials.append(_Trial(name, candidate, agreement(NETWORKS[name](**candidate), checkpoint.tensors)))
     return sorted(trials, key=lambda trial: -trial.agreement)
 
@@ -228,7 +227,9 @@ def _question(path: Path, reading: _Reading, chosen: str | None, unknown: list[s
     return f'{text} Tried on a test pattern, the shrunken output agrees with the input at: {tried}.'
 
 
-def _refuse_lookalike(checkpoint: Checkpoint, type: str, arguments: dict[str, Any], shapes: Shapes) -> None:
+def refuse_lookalike(checkpoint: Checkpoint, type: str, arguments: dict[str, Any]) -> None:
+    """Raise RFDNError, naming the first tensor that differs, unless the weights fit this network exactly."""
+    shapes = shapes_of(checkpoint.tensors)
     try:
         with torch.device('meta'):
             wanted = {name: tuple(tensor.shape) for name, tensor in NETWORKS[type](**arguments).state_dict().items()}

@@ -9,14 +9,15 @@ the upsampler from pictures instead is `rfdn_plugin.weights.fit`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.weights.detect import Identity, read_shapes, shapes_of
+from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.detect import Identity, read_shapes, refuse_lookalike, shapes_of
+from rfdn_plugin.weights.known import KNOWN_WEIGHTS
 from rfdn_plugin.weights.loading import build_network
 from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
 
@@ -44,29 +45,50 @@ def to_scale(identity: Identity, scale: int) -> nn.Module:
     return network.eval()
 
 
-def transferred_state(network: nn.Module, tensors: Mapping[str, Tensor], upscale: int | None = None) -> dict:
+def scale_of(checkpoint: Checkpoint) -> int | None:
+    """The scale of a checkpoint of any network here: from its shapes, for IDN from its card or its fingerprint.
+
+    Raises:
+        RFDNError: The weights belong to no network here.
+    """
+    shown = read_shapes(shapes_of(checkpoint.tensors), str(checkpoint.path)).arguments.get('upscale')
+    known = KNOWN_WEIGHTS.get(checkpoint.fingerprint)
+    stated = checkpoint.metadata.get('upscale', '')
+    return shown or (int(stated) if stated.isdigit() else known.invisible.get('upscale') if known else None)
+
+
+def transferred_state(network: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The state dict with which `network` starts from weights of the same network at another scale.
 
     Args:
         network: As it will be trained; it is not changed.
-        tensors: The weights.
-        upscale: Their scale, needed for IDN alone: its weights do not show it.
+        checkpoint: The weights.
 
     Returns:
-        A state dict that `network` loads strictly.
+        A state dict that `network` loads strictly: the body of the weights, their upsampler resampled.
 
     Raises:
-        RFDNError: The weights belong to another network, or their scale is not known.
+        RFDNError: The weights belong to another network (the message names the tensor), or do not say their scale.
     """
-    arguments = read_shapes(shapes_of(tensors)).arguments
-    if upscale is not None:
-        arguments['upscale'] = upscale
-    if 'upscale' not in arguments:
-        raise RFDNError(f'the weights of {type(network).__name__} do not show their scale: say it.')
-    source, result = (type(network)(**{**arguments, 'upscale': r}) for r in (arguments['upscale'], network.upscale))
-    source.load_state_dict(dict(tensors))
+    old = scale_of(checkpoint)
+    if old is None:
+        raise RFDNError(f'{checkpoint.path} does not say its scale, which its weights do not show: add it to its card.')
+    reading, name = read_shapes(shapes_of(checkpoint.tensors)), type(network).__name__
+    if name not in reading.types:
+        raise RFDNError(f'{checkpoint.path} holds {reading.description}: no {name} starts from it.')
+    arguments = {**reading.arguments, 'upscale': old}
+    refuse_lookalike(checkpoint, name, arguments)
+    source, result = (type(network)(**{**arguments, 'upscale': scale}) for scale in (old, network.upscale))
+    wanted, built = shapes_of(network.state_dict()), shapes_of(result.state_dict())
+    for name in wanted:
+        if wanted[name] != built.get(name):
+            raise RFDNError(
+                f'{checkpoint.path} holds another {type(network).__name__} than is to be trained: at x{network.upscale} '
+                f'its {name} is {built.get(name, "not there")}, the one to be trained has {wanted[name]}.'
+            )
+    source.load_state_dict(checkpoint.tensors)
     _copy_body(source, result)
-    write_phases(result, resample_phases(read_phases(source), source.upscale, result.upscale))
+    write_phases(result, resample_phases(read_phases(source), old, network.upscale))
     return result.state_dict()
 
 

@@ -1,0 +1,107 @@
+"""Going on exactly where a training stopped: the place in the epoch, the random numbers, and leaving on a signal.
+
+BasicSR goes back to the first batch of the epoch and seeds its random numbers anew. Here a resumed run continues with the
+next batch, and on a CPU ends with the same weights, bit for bit, as one that was never interrupted, where the samples do
+not depend on the worker that reads them: with `FastPairedImageDataset` and `sample_seed`, or with any dataset and
+`num_worker_per_gpu: 0` in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from rfdn_plugin.data.dataset import EpochSampler
+
+INTERRUPTED = 75
+"""Exit code of a training that saved itself after SIGTERM or SIGINT: "try again later" (EX_TEMPFAIL of sysexits.h)."""
+
+WORKER_SECONDS = 20
+"""How long a worker that was told to end may go on serving the training, which leaves by itself."""
+
+
+class _Run:
+    """What this process's training knows about itself; BasicSR's loop keeps its epoch in a local variable."""
+
+    sampler: EpochSampler | None = None
+    signal: int | None = None
+    process: int | None = None
+
+
+def install() -> None:
+    """Make BasicSR's `train_pipeline` use our sampler, told where to go on."""
+    import basicsr.train
+
+    original = getattr(basicsr.train.create_train_val_dataloader, 'original', basicsr.train.create_train_val_dataloader)
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
+        loader, sampler, *others = original(opt, logger)
+        sampler.go_on_after(opt.get('resumed_iteration', 0), loader.batch_size)
+        _Run.sampler = sampler
+        return loader, sampler, *others
+
+    create_train_val_dataloader.original = original
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+    basicsr.train.EnlargedSampler = _sampler
+
+
+def _sampler(*arguments: Any) -> EpochSampler:
+    # Imported when a training begins: where the import of this module is what imported basicsr, it is under way yet.
+    from rfdn_plugin.data.dataset import EpochSampler
+
+    return EpochSampler(*arguments)
+
+
+def current_epoch() -> int:
+    """The epoch that the training of this process is in."""
+    return _Run.sampler.epoch if _Run.sampler is not None else 0
+
+
+def catch_signals() -> None:
+    """From now on SIGTERM and SIGINT ask the training to save and leave; a second one ends it at once."""
+    _Run.signal, _Run.process = None, os.getpid()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _note_signal)
+
+
+def _note_signal(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _Run.process:
+        # A worker that reads pictures: a terminal and SLURM signal it too, while the training still wants its batch.
+        if number == signal.SIGTERM:
+            signal.alarm(WORKER_SECONDS)
+    elif _Run.signal is None:
+        _Run.signal = number
+    else:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+
+def asked_to_leave() -> str | None:
+    """The name of the signal that asked, or None."""
+    return None if _Run.signal is None else signal.Signals(_Run.signal).name
+
+
+def random_state() -> dict[str, Any]:
+    """The state of Python's, NumPy's and torch's random numbers, as plain values and tensors."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        'python': random.getstate(),
+        'numpy': [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        'torch': torch.get_rng_state(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Set what `random_state` gave."""
+    version, keys, gauss = state['python']
+    random.setstate((version, tuple(keys), gauss))
+    name, keys, *rest = state['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state['torch'])

@@ -1,0 +1,145 @@
+"""Interrupted trainings: resumed, they end as if nothing had happened; asked to leave, they save first."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_train import REPOSITORY, assert_equal, option_file, rfdn, small, weights
+
+OURS = {'datasets:train:type': 'FastPairedImageDataset', 'datasets:train:sample_seed': 7}
+
+
+def long_run(tiny_data: Path, photographs: Path, iterations: int, workers: int, **changes: object) -> list[str]:
+    """Epochs of 9 iterations, a checkpoint every 4th, validation in the middle and at the end."""
+    entries = {
+        'datasets:train:num_worker_per_gpu': workers,
+        'datasets:train:dataset_enlarge_ratio': 4,
+        'train:total_iter': iterations,
+        'train:scheduler:milestones': f'[{iterations // 2}]',
+        'val:val_freq': iterations // 2,
+        'logger:save_checkpoint_freq': 4,
+        'logger:print_freq': 1,
+    }
+    return small(tiny_data, photographs, **{**entries, **changes})
+
+
+def start(cwd: Path, changes: list[str], *flags: str) -> subprocess.Popen:
+    """`rfdn train` as a process that can be killed."""
+    command = [
+        sys.executable,
+        '-m',
+        'rfdn_plugin',
+        'train',
+        '-opt',
+        str(option_file()),
+        *flags,
+        '--force_yml',
+        *changes,
+    ]
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
+    with open(cwd / 'output.log', 'a') as log:
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_for_iteration(process: subprocess.Popen, cwd: Path, iteration: int) -> bool:
+    """Whether the run logged that iteration before it ended by itself."""
+    while process.poll() is None:
+        if f'iter:{iteration:8,d}' in (cwd / 'output.log').read_text():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def kill_and_resume(cwd: Path, changes: list[str], iterations: int, kills: int, number: signal.Signals) -> list[int]:
+    """Kill the run `kills` times at random later iterations, resuming each time; the exit codes of the killed runs."""
+    chosen = sorted(random.Random(kills).sample(range(1, iterations), kills))
+    codes = []
+    for iteration in chosen:
+        process = start(cwd, changes, '--auto_resume')
+        if wait_for_iteration(process, cwd, iteration):
+            os.killpg(process.pid, number)
+        codes.append(process.wait(120))
+    process = start(cwd, changes, '--auto_resume')
+    assert process.wait(300) == 0, (cwd / 'output.log').read_text()[-3000:]
+    return codes
+
+
+@pytest.mark.parametrize(
+    ('workers', 'kills', 'iterations'),
+    [
+        (1, 2, 20),
+        pytest.param(0, 20, 200, marks=pytest.mark.slow),
+        pytest.param(1, 20, 200, marks=pytest.mark.slow),
+        pytest.param(2, 20, 200, marks=pytest.mark.slow),
+    ],
+)
+def test_kill_9_and_auto_resume_end_with_the_same_weights(
+    workers: int, kills: int, iterations: int, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    whole.mkdir()
+    killed.mkdir()
+    changes = long_run(tiny_data, photographs, iterations, workers, **OURS)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=whole).returncode == 0
+    codes = kill_and_resume(killed, changes, iterations, kills, signal.SIGKILL)
+    assert -signal.SIGKILL in codes
+    assert_equal(weights(whole), weights(killed))
+
+
+def test_the_stock_dataset_resumes_exactly_without_workers(tmp_path: Path, tiny_data: Path, photographs: Path):
+    whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
+    whole.mkdir()
+    stopped.mkdir()
+    changes = long_run(tiny_data, photographs, 20, 0)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=whole).returncode == 0
+    process = start(stopped, changes)
+    assert wait_for_iteration(process, stopped, 14)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(120) == 75
+    assert rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *changes, cwd=stopped).returncode == 0
+    assert_equal(weights(whole), weights(stopped))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_saves_and_leaves_with_its_own_code(
+    number: signal.Signals, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    changes = long_run(tiny_data, photographs, 1000, 1, **OURS, **{'logger:save_checkpoint_freq': 1000})
+    process = start(tmp_path, changes)
+    assert wait_for_iteration(process, tmp_path, 3)
+    os.killpg(process.pid, number)
+    assert process.wait(120) == 75
+    log = (tmp_path / 'output.log').read_text()
+    assert f'{number.name}: saved iteration' in log and 'Traceback' not in log
+    states = list(tmp_path.glob('experiments/*/training_states/*.state'))
+    assert len(states) == 1 and int(states[0].stem) >= 3
+
+
+def test_the_best_results_survive(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs, **{'val:val_freq': 5, 'logger:save_checkpoint_freq': 6})
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    state = torch.load(next(tmp_path.glob('experiments/*/training_states/6.state')), weights_only=True)
+    best = state['best_metric_results']['Set5']['psnr']
+    assert best['iter'] == 5 and 5 < best['val'] < 60
+
+
+def test_random_states_are_restored():
+    from rfdn_plugin.models.resume import random_state, set_random_state
+
+    def draw() -> tuple:
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    state = random_state()
+    first = draw()
+    draw()
+    set_random_state(state)
+    assert draw() == first
