@@ -27,6 +27,7 @@ from rfdn_plugin.data.pictures import POLICY, read_picture
 from rfdn_plugin.data.prepare import PrepareSpec, prepare
 from rfdn_plugin.data.sources import key_of
 from rfdn_plugin.data.tiles import tiles_of
+from rfdn_plugin.data.verify import verify
 from rfdn_plugin.errors import RFDNError
 
 RUN = 'import sys; from rfdn_plugin.cli import main; sys.exit(main(sys.argv[1:]))'
@@ -183,6 +184,16 @@ def test_pictures_too_large_for_the_shared_memory_take_the_pipe(photographs, tmp
     monkeypatch.setattr('rfdn_plugin.data.work._SLOT_BYTES', 4096)
     prepare(spec_for(photographs, tmp_path / 'pipe'), quiet)
     assert files_of(tmp_path / 'shared') == files_of(tmp_path / 'pipe')
+
+
+def test_processes_that_are_not_forked(photographs, tmp_path, monkeypatch):
+    """As on Windows and macOS."""
+    prepare(spec_for(photographs, tmp_path / 'forked'), quiet)
+    for module in ('processes', 'work'):
+        monkeypatch.setattr(f'rfdn_plugin.data.{module}.are_forked', lambda: False)
+    prepare(spec_for(photographs, tmp_path / 'spawned'), quiet)
+    assert files_of(tmp_path / 'forked') == files_of(tmp_path / 'spawned')
+    assert not verify([tmp_path / 'spawned'], workers=2).faults
 
 
 def test_a_picture_larger_than_a_commit(tmp_path):
@@ -539,8 +550,20 @@ def test_two_at_once_are_refused(photographs, tmp_path):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with pytest.raises(RFDNError, match='another process is writing'):
             prepare(spec_for(photographs, tmp_path), quiet)
+        assert not list(tmp_path.iterdir())
     finally:
         os.close(descriptor)
+
+
+def test_stopped_by_the_keyboard_it_says_how_to_go_on(photographs, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database.DatabaseWriter, 'finish', stop)
+        with pytest.raises(RFDNError, match='stopped: run the same command again to go on'):
+            prepare(spec_for(photographs, tmp_path), quiet)
+    assert prepare(spec_for(photographs, tmp_path), quiet).used == 12
 
 
 @pytest.mark.parametrize('size', [300, 1500, 2500])
