@@ -149,7 +149,7 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
     add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
     add('--fit', type=Path, metavar='DIR', help='folder or LMDB of HR pictures; their LR is made by MATLAB bicubic')
     add('--pictures', type=int, metavar='N', help='as many pictures at most, spread evenly (default: all)')
-    add('--ridge', type=float, default=1e-6, metavar='R', help='regularisation of the fit (default: 1e-6)')
+    add('--ridge', type=float, default=1e-3, metavar='R', help='regularisation of the fit (default: 1e-3)')
 
     def run(args: argparse.Namespace) -> None:
         from rfdn_plugin.transfer import transfer
@@ -158,10 +158,7 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
         identity = identify_file(args.weights, **_identity(args))
         fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, ridge=args.ridge)
         if fit is not None:
-            print(
-                f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: '
-                f'{fit.psnr_before:.2f} dB before, {fit.psnr_after:.2f} dB after (all channels, not rounded)'
-            )
+            print(f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: their error fell by {fit.gain:.3f} dB')
         print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
 
     return run

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.cli import main
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.weights.card import default_arguments, model_card
+from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.convert import convert, write_weights
 from rfdn_plugin.weights.loading import identify_file, load_network
@@ -144,5 +144,5 @@ def test_a_card_is_plain_text_with_every_argument(type: str):
     card = model_card(type, {'upscale': 3}, iterations=5, metrics=None)
     assert all(isinstance(value, str) for value in card.values()) and 'metrics' not in card
     arguments = json.loads(card['arguments'])
-    assert arguments.keys() == default_arguments(type).keys() - {'interpolation_start'}
+    assert arguments.keys() == full_arguments(type, {}).keys()
     NETWORKS[type](**arguments)

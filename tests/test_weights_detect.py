@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.weights.card import default_arguments, model_card
+from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.detect import identify
 from rfdn_plugin.weights.loading import load_network
@@ -52,8 +52,8 @@ def test_every_configuration_is_rebuilt_from_its_card(tmp_path: Path, type: str,
     path = _saved(tmp_path, type, arguments, card=True)
     network, identity = load_network(path)
     assert identity.type == type
-    wanted = {**default_arguments(type), **arguments}
-    built = {**default_arguments(type), **identity.arguments}
+    wanted = full_arguments(type, arguments)
+    built = full_arguments(type, identity.arguments)
     rate = 'distillation_rate'
     if rate in wanted:  # any rate that distils as many channels is as good, and without distillation none is seen
         assert int(built['num_feat'] * built.pop(rate)) == int(wanted['num_feat'] * wanted.pop(rate)) or not wanted.get(

@@ -6,19 +6,15 @@ In .safetensors it is the header's metadata, in .pth the dictionary under `check
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from rfdn_plugin import __version__
-from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs import full_arguments
 from rfdn_plugin.files import sha256
 from rfdn_plugin.weights.detect import Identity
 from rfdn_plugin.weights.known import KNOWN_WEIGHTS
-
-NOT_ARGUMENTS = ('interpolation_start',)
-"""Constructor arguments that only say how training starts."""
 
 
 def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[str, str]:
@@ -32,8 +28,7 @@ def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[
     Returns:
         Strings by name, as both file formats take them.
     """
-    whole = {**default_arguments(type), **arguments}
-    whole = {name: value for name, value in whole.items() if name not in NOT_ARGUMENTS}
+    whole = full_arguments(type, dict(arguments))
     card = {
         'format': 'pt',
         'network': type,
@@ -44,18 +39,6 @@ def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[
         **details,
     }
     return {name: value if isinstance(value, str) else f'{value}' for name, value in card.items() if value is not None}
-
-
-def default_arguments(type: str) -> dict[str, Any]:
-    """The constructor's arguments with their defaults, those of a subclass before those of its base."""
-    defaults: dict[str, Any] = {}
-    for cls in NETWORKS[type].__mro__:
-        if '__init__' not in vars(cls):
-            continue
-        for name, parameter in inspect.signature(cls.__init__).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
-                defaults.setdefault(name, parameter.default)
-    return defaults
 
 
 def card_of(identity: Identity, **details: Any) -> dict[str, str]:

@@ -4,10 +4,15 @@ The output of every network here is linear in its upsampler: each HR pixel is a 
 neighbourhood, plus a bias. With the body fixed, the weights that give the smallest squared error over a set of
 pictures are the solution of normal equations (451 unknowns for each of the 3 r r phases at 50 features). They are
 accumulated in 64-bit floats picture by picture, so the memory does not grow with the number of pictures.
+
+Each picture counts by the inverse of its error before the fit: what is then smallest is the mean of the pictures'
+relative errors, which is what a mean PSNR over pictures measures; unweighted, a few rough textures would outvote all the
+rest. That and the ridge were chosen on pictures that were left out of the fit (docs/transfer.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,8 +26,10 @@ from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
 
 TAPS = 3
-RIDGE = 1e-6
+RIDGE = 1e-3
 """Of the mean diagonal of the normal matrix, pulling towards the weights before the fit."""
+LEAST_ERROR = 1e-6
+"""Of the squared peak: the error below which a picture gains no more weight (60 dB)."""
 ROWS_AT_ONCE = 1 << 15
 """Neighbourhoods in one product: 118 MB in 64-bit floats at 50 features."""
 
@@ -36,14 +43,13 @@ class Fit:
 
     Attributes:
         pictures, pixels: How many pictures and LR pixels went in.
-        psnr_before, psnr_after: Of all values over those pixels, in dB, without clamping or rounding (RGB, or Y for a
-            network of one channel).
+        gain: How much smaller their squared errors are than before, in dB: of the mean ratio, without clamping or
+            rounding, in RGB (in Y for a network of one channel).
     """
 
     pictures: int
     pixels: int
-    psnr_before: float
-    psnr_after: float
+    gain: float
 
 
 class NormalEquations:
@@ -82,6 +88,13 @@ class NormalEquations:
             self.energy += wanted.square().sum(dim=1)
             self.count += neighbourhoods.shape[1]
 
+    def include(self, other: NormalEquations, weight: float) -> None:
+        """Count in the sums of another, `weight` times."""
+        self.gram.add_(other.gram, alpha=weight)
+        self.cross.add_(other.cross, alpha=weight)
+        self.energy.add_(other.energy, alpha=weight)
+        self.count += other.count
+
     def solve(self, start: Phases, ridge: float = RIDGE) -> Phases:
         """The weights of least squared error, with `ridge` times their squared distance from `start` added."""
         before, gram = _as_columns(start), self._whole_gram()
@@ -90,7 +103,7 @@ class NormalEquations:
         return _as_phases(before + change)
 
     def mean_squared_error(self, phases: Phases) -> float:
-        """Of `phases` over everything that was added."""
+        """Of `phases` over everything that was added, a mean over pixels with the weights of `include`."""
         columns, gram = _as_columns(phases), self._whole_gram()
         errors = self.energy - 2 * (columns * self.cross).sum(dim=0) + (columns * (gram @ columns)).sum(dim=0)
         return float(errors.mean() / self.count)
@@ -124,7 +137,9 @@ def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ri
         RFDNError: No pair had a neighbourhood, a pair's sizes do not fit, or the solution is not finite.
     """
     start = _with_three_taps(read_phases(network))
-    equations = NormalEquations(start.weight.shape[1], start.weight.shape[0])
+    num_phases, num_feat = start.weight.shape[:2]
+    equations = NormalEquations(num_feat, num_phases)
+    least = LEAST_ERROR * float(network.img_range) ** 2
     pictures = 0
     for low, high in pairs:
         height, width = low.shape[-2:]
@@ -133,9 +148,12 @@ def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ri
                 f'a pair of {height}x{width} and {high.shape[-2]}x{high.shape[-1]} pixels does not fit '
                 f'x{network.upscale}: crop the HR to a multiple of the scale.'
             )
+        of_picture = NormalEquations(num_feat, num_phases)
         with torch.inference_mode():
-            equations.add(*_features_and_targets(network, low[None], high[None]))
-        pictures += 1
+            of_picture.add(*_features_and_targets(network, low[None], high[None]))
+        if of_picture.count:
+            equations.include(of_picture, 1 / max(of_picture.mean_squared_error(start), least))
+            pictures += 1
     if equations.count == 0:
         raise RFDNError('no picture to fit from: give a folder or LMDB with pictures of at least 3 LR pixels a side.')
     solution = equations.solve(start, ridge)
@@ -144,11 +162,8 @@ def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ri
     if not (torch.isfinite(solution.weight).all() and torch.isfinite(solution.bias).all()):
         raise RFDNError('the pictures do not determine the upsampler: give more of them, or a larger ridge.')
     write_phases(network, solution)
-    peak = float(network.img_range) ** 2
-    before, after = (
-        10 * torch.log10(torch.tensor(peak / equations.mean_squared_error(phases))) for phases in (start, solution)
-    )
-    return Fit(pictures, equations.count, float(before), float(after))
+    before, after = equations.mean_squared_error(start), equations.mean_squared_error(solution)
+    return Fit(pictures, equations.count, 10 * math.log10(max(before, 1e-30) / max(after, 1e-30)))
 
 
 def _features_and_targets(network: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
