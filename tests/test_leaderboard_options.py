@@ -37,7 +37,7 @@ def test_four_files_are_shipped():
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_shipped_sets_are_those_of_the_test_options(scale, repository):
     """The same names and folders as in options/test, so that validation and leaderboard speak of the same sets."""
-    from rfdn_plugin.options import read_yaml
+    from rfdn_plugin.yaml_files import read_yaml
 
     theirs = read_yaml(repository / f'options/test/RFDN/test_RFDN_x{scale}.yml')['datasets']
     ours = load_options(repository / f'options/leaderboard/benchmarks_x{scale}.yml').sets
