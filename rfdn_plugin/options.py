@@ -7,82 +7,18 @@ networks, losses and metrics are looked up, and their arguments checked against 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rfdn_plugin.errors import RFDNError
-
-
-# --- reading YAML --------------------------------------------------------------------------------------------------
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's floats (`1e-3` is a number), refusing a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f'key {key_node.value!r} twice', key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789')
-)
-
-
-def read_yaml(path: str | Path) -> dict:
-    """The mapping that a YAML file holds.
-
-    Raises:
-        RFDNError: The file is missing, is no YAML, holds a Python object (which BasicSR's own loader would execute), or
-            is no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise RFDNError(f'no option file {path}: check the path (relative to {Path.cwd()}).')
-    try:
-        content = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark, problem = getattr(error, 'problem_mark', None), getattr(error, 'problem', None) or str(error)
-        where = f'{path}, line {mark.line + 1}' if mark else str(path)
-        raise RFDNError(f'{where}: no safe YAML ({problem}).') from error
-    if not isinstance(content, dict):
-        raise RFDNError(f'{path} is no option file: it must be a mapping with name, datasets, network_g, ...')
-    return content
-
-
-def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
-    """Set `--force_yml` entries, `train:optim_g:lr=1e-4`: the value is read as YAML, never executed.
-
-    Raises:
-        RFDNError: An entry without `=`, or whose parent section does not exist.
-    """
-    for entry in overrides:
-        keys, equals, value = entry.partition('=')
-        *parents, leaf = (key.strip() for key in keys.split(':'))
-        if not equals or not leaf:
-            raise RFDNError(f'--force_yml {entry}: write SECTION:KEY=VALUE, for example train:total_iter=1000.')
-        section = options
-        for depth, key in enumerate(parents):
-            if not isinstance(section.get(key), dict):
-                where = ':'.join(parents[: depth + 1])
-                raise RFDNError(f'--force_yml {entry}: there is no section {where}{_did_you_mean(key, section)}.')
-            section = section[key]
-        try:
-            section[leaf] = yaml.load(value, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise RFDNError(f'--force_yml {entry}: {value!r} is no YAML value.') from error
+from rfdn_plugin.registered import check_arguments, check_metric, check_name, check_registered
+from rfdn_plugin.yaml_files import apply_overrides, did_you_mean, list_faults, read_yaml
 
 
 # --- the sections --------------------------------------------------------------------------------------------------
@@ -203,10 +139,8 @@ class Optimizer(BaseModel):
 
         cls = getattr(torch.optim, self.type, None)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
-            raise ValueError(
-                f'{self.type!r} is no optimizer of torch.optim{_did_you_mean(self.type, dir(torch.optim))}'
-            )
-        _check_arguments(self.type, cls.__init__, self.__pydantic_extra__ or {}, given={'self', 'params', 'lr'})
+            raise ValueError(f'{self.type!r} is no optimizer of torch.optim{did_you_mean(self.type, dir(torch.optim))}')
+        check_arguments(self.type, cls.__init__, self.__pydantic_extra__ or {}, given={'self', 'params', 'lr'})
         return self
 
 
@@ -236,9 +170,9 @@ class TrainSection(_Section):
     total_iter: PositiveInt
     warmup_iter: int = -1
     """Iterations over which the learning rate rises linearly; -1 for none."""
-    pixel_opt: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('LOSS', value))] | None = None
+    pixel_opt: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))] | None = None
     """A loss of BasicSR's registry and its arguments."""
-    perceptual_opt: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('LOSS', value))] | None = (
+    perceptual_opt: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))] | None = (
         None
     )
     upsampler_start: Literal['resampled', 'random'] = 'random'
@@ -253,7 +187,7 @@ class ValSection(_Section):
     suffix: str | None = None
     """Added to the names of written pictures; `~` for the experiment's name."""
     pbar: bool = False
-    metrics: dict[str, Annotated[dict[str, Any], AfterValidator(lambda value: _check_metric(value))]] | None = None
+    metrics: dict[str, Annotated[dict[str, Any], AfterValidator(lambda value: check_metric(value))]] | None = None
     """Metrics of BasicSR's registry by the name to show them under."""
 
 
@@ -280,13 +214,13 @@ class DistParams(_Section):
 class _Options(_Section):
     name: Annotated[str, Field(pattern=r'^[^/\\]+$')]
     """Of the experiment: the folder below experiments/ or results/."""
-    model_type: Annotated[str, AfterValidator(lambda value: _check_name('MODEL', value))]
+    model_type: Annotated[str, AfterValidator(lambda value: check_name('MODEL', value))]
     """`RFDNModel`, or a model of BasicSR's registry."""
     scale: PositiveInt
     num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = 'auto'
     """`auto`: every GPU that is visible, none where none is."""
     manual_seed: int | None = None
-    network_g: Annotated[dict[str, Any], AfterValidator(lambda value: _check_registered('ARCH', value))]
+    network_g: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('ARCH', value))]
     """The network: `type` and its arguments."""
     path: PathOptions = PathOptions()
     dist_params: DistParams | None = None
@@ -365,18 +299,11 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
     raise RFDNError(list_faults(path, faults))
 
 
-def list_faults(path: str | Path, faults: Sequence[str]) -> str:
-    """One line where there is one fault, else a line each below a heading."""
-    if len(faults) == 1:
-        return f'{path}: {faults[0]}'
-    return '\n  '.join([f'{path}: {len(faults)} faults:', *faults])
-
-
 def _describe(schema: type[BaseModel], fault: Any) -> str:
     location = [str(part) for part in fault['loc'] if not _is_union_tag(part)]
     where, kind, given = '.'.join(location), fault['type'], fault['input']
     if kind == 'extra_forbidden':
-        return f'{where}: unknown key{_did_you_mean(location[-1], _siblings(schema, location))}.'
+        return f'{where}: unknown key{did_you_mean(location[-1], _siblings(schema, location))}.'
     if kind == 'missing':
         return f'{where}: missing.'
     if kind == 'value_error':  # our own words
@@ -416,104 +343,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in typing.get_args(annotation) for model in _models_in(part)]
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    matches = difflib.get_close_matches(name, [str(key) for key in known], n=1, cutoff=0.5)
-    return f' (did you mean {matches[0]}?)' if matches else ''
-
-
-# --- what is registered --------------------------------------------------------------------------------------------
-def _registry(kind: str) -> Any:
-    import basicsr  # noqa: F401 (fills the registries)
-    from basicsr.utils import registry
-
-    return getattr(registry, f'{kind}_REGISTRY')
-
-
-def _check_name(kind: str, name: str) -> str:
-    registry = _registry(kind)
-    if name not in registry and f'{name}_basicsr' not in registry:
-        what = {'ARCH': 'network', 'LOSS': 'loss', 'METRIC': 'metric', 'MODEL': 'model'}[kind]
-        raise ValueError(f'no {what} {name!r} is registered{_did_you_mean(name, registry.keys())}')
-    return name
-
-
-def _check_registered(kind: str, section: dict[str, Any], given: set[str] | None = None) -> dict[str, Any]:
-    """A `type` and arguments against the signature of the registered class or function."""
-    if not isinstance(section.get('type'), str):
-        raise ValueError('type is missing: name what is registered')
-    name = _check_name(kind, section['type'])
-    registry = _registry(kind)
-    registered = registry.get(name) if name in registry else registry.get(f'{name}_basicsr')
-    arguments = {key: value for key, value in section.items() if key != 'type'}
-    try:
-        checked = arguments_model(name, registered, given or set()).model_validate(arguments)
-    except ValidationError as error:
-        known = _parameters(registered)
-        raise ValueError('; '.join(_describe_argument(fault, known) for fault in error.errors())) from None
-    return {'type': name, **checked.model_dump(exclude_unset=True)}
-
-
-def _describe_argument(fault: Any, known: Mapping[str, Any]) -> str:
-    name = str(fault['loc'][0])
-    if fault['type'] == 'extra_forbidden':
-        return f'unknown argument {name}{_did_you_mean(name, known)}'
-    return f'{name}: {fault["msg"][0].lower()}{fault["msg"][1:]}'
-
-
-def _check_metric(section: dict[str, Any]) -> dict[str, Any]:
-    better = section.pop('better', None)
-    if better not in (None, 'higher', 'lower'):
-        raise ValueError(f"better: must be 'higher' or 'lower', not {better!r}")
-    checked = _check_registered('METRIC', section, given={'img', 'img2'})
-    return checked if better is None else {**checked, 'better': better}
-
-
-def _check_arguments(name: str, function: Callable, arguments: Mapping[str, Any], given: set[str]) -> None:
-    parameters = set(inspect.signature(function).parameters)
-    for key in arguments:
-        if key not in parameters - given:
-            raise ValueError(f'{name} has no argument {key!r}{_did_you_mean(key, parameters - {"self", "params"})}')
-
-
-def _parameters(registered: Any) -> dict[str, inspect.Parameter]:
-    if not inspect.isclass(registered):
-        return dict(inspect.signature(registered).parameters)
-    from rfdn_plugin.archs import constructor_parameters
-
-    return constructor_parameters(registered)
-
-
-def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -> type[BaseModel]:
-    """A pydantic model of the arguments of a registered class or function, from its signature and annotations.
-
-    Args:
-        name: Of the model.
-        registered: A class (its constructor counts) or a function.
-        given: Parameters that the caller supplies, which an option file must not.
-    """
-    fields: dict[str, Any] = {}
-    parameters = _parameters(registered)
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _hints(registered)
-    for key, parameter in parameters.items():
-        if key in given or parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
-            continue
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        fields[key] = (hints.get(key, Any), default)
-    # A function that takes any keyword (BasicSR's metrics) is typo-safe only because its own names are listed here.
-    config = ConfigDict(extra='forbid', protected_namespaces=(), strict=False)
-    if open_ended and not fields:
-        config = ConfigDict(extra='allow')
-    return create_model(name, __config__=config, **fields)
-
-
-def _hints(registered: Any) -> dict[str, Any]:
-    if not inspect.isclass(registered):
-        return typing.get_type_hints(registered)
-    hints: dict[str, Any] = {}
-    for cls in reversed(registered.__mro__):
-        if '__init__' in vars(cls) and cls is not object:
-            hints.update(typing.get_type_hints(cls.__init__))
-    return hints

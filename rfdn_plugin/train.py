@@ -45,7 +45,8 @@ def train(args: argparse.Namespace) -> int:
         RFDNError: Every fault that the option file, the data, the weights or the experiment's folder has.
     """
     from rfdn_plugin import preflight
-    from rfdn_plugin.options import list_faults, load_training_options
+    from rfdn_plugin.options import load_training_options
+    from rfdn_plugin.yaml_files import list_faults
 
     options = load_training_options(args.opt, args.force_yml)
     if args.auto_resume and _is_finished(options):
@@ -69,7 +70,8 @@ def train(args: argparse.Namespace) -> int:
 def test(args: argparse.Namespace) -> int:
     """Check and run a test; `train` says the rest."""
     from rfdn_plugin import preflight
-    from rfdn_plugin.options import list_faults, load_test_options
+    from rfdn_plugin.options import load_test_options
+    from rfdn_plugin.yaml_files import list_faults
 
     options = load_test_options(args.opt, args.force_yml)
     faults = preflight.check_test(options)

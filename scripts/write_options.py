@@ -215,7 +215,7 @@ datasets:
 {_network(network, scale)}
 {path}
 train:
-  ema_decay: 0.999  # ours, the paper has none: averaged weights are validated and saved beside the raw; 0 turns it off
+  ema_decay: 0.999  # ours, the paper has none: validated and saved beside the raw weights; 0 turns it off
 {upsampler}  optim_g:
     type: Adam
     lr: {network.lr}

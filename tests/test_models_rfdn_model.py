@@ -177,3 +177,20 @@ def test_what_is_written_says_what_it_is(options: dict, name: str):
     assert identity.type == name and net.upscale == 3
     state = model.net_g_ema.state_dict()
     assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())
+
+
+def test_the_average_is_not_held_back_by_the_start(options: dict):
+    """After n iterations at most about a tenth of them is averaged, whatever the decay."""
+    options['path']['pretrain_network_g'] = None
+    options['train']['ema_decay'] = 0.999
+    model = build(options)
+    for parameter in model.net_g.parameters():
+        parameter.data.fill_(1.0)
+    for parameter in model.net_g_ema.parameters():
+        parameter.data.zero_()
+    model.iteration = 90
+    model.model_ema(decay=0.999)
+    assert model.net_g_ema.fea_conv.bias[0].item() == pytest.approx(0.09)
+    model.iteration = 10**6
+    model.model_ema(decay=0.999)
+    assert model.net_g_ema.fea_conv.bias[0].item() == pytest.approx(0.09 + 0.91 * 0.001)

@@ -12,7 +12,8 @@ import yaml
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.options import load_test_options, load_training_options, read_yaml
+from rfdn_plugin.options import load_test_options, load_training_options
+from rfdn_plugin.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name != 'quickstart')

@@ -14,7 +14,7 @@ from pathlib import Path
 import lmdb
 
 from rfdn_plugin.data.database import PARTIAL_SUFFIX, DatabaseWriter, read_records, read_settings
-from rfdn_plugin.data.prepare import errors_for_people, one_process_only, write_databases
+from rfdn_plugin.data.prepare import only_writer_of, write_databases
 from rfdn_plugin.data.summary import Summary
 from rfdn_plugin.data.tiles import entries_of
 from rfdn_plugin.data.work import Result
@@ -54,21 +54,20 @@ def merge(folders: Sequence[Path], out: Path, report: Callable[[str], None] = pr
     parts = _in_order([_read_part(Path(folder)) for folder in folders])
     _refuse_equal_keys(parts)
     first = parts[0]
-    writers = {
-        scale: DatabaseWriter(out / first.paths[scale].name, settings)
-        for scale, settings in first.settings_of_whole.items()
-    }
     records = [record for part in parts for record in part.records]
-    for writer in writers.values():
-        if writer.finished and writer.records != records:
-            raise RFDNError(f'{writer.path} is finished and holds other pictures: give another --out, or delete it')
-    if all(writer.finished for writer in writers.values()):
-        report(f'{out} is finished already: nothing was done')
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        with one_process_only(out), errors_for_people(out):
-            needed = {scale: writer.taken for scale, writer in writers.items() if not writer.finished}
-            with contextlib.closing(_results(parts, needed)) as results:
+    with only_writer_of(out):
+        writers = {
+            scale: DatabaseWriter(out / first.paths[scale].name, settings)
+            for scale, settings in first.settings_of_whole.items()
+        }
+        for writer in writers.values():
+            if writer.records != (records if writer.finished else records[: len(writer.records)]):
+                raise RFDNError(f'{writer.path} holds other pictures: give another --out, or delete it')
+        if all(writer.finished for writer in writers.values()):
+            report(f'{out} is finished already: nothing was done')
+        else:
+            taken = {scale: writer.taken for scale, writer in writers.items() if not writer.finished}
+            with contextlib.closing(_results(parts, taken)) as results:
                 write_databases(writers, results, len(records))
     paths = [writer.path for writer in writers.values()]
     return Summary.of(records, [], paths, first.settings[1]['crop_size'], first.settings[1]['step'])

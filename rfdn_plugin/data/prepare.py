@@ -48,21 +48,21 @@ def prepare(spec: PrepareSpec, report: Callable[[str], None] = print) -> Summary
     sources, others = find_sources(spec)
     if spec.strict and others:
         raise RFDNError(f'{others[0][0]}: {others[0][1]} (--strict; {len(others)} such): remove it from the folder')
-    writers = {scale: DatabaseWriter(path, settings_of(spec, scale)) for scale, path in paths_of(spec)}
-    _refuse_other_pictures(writers, sources)
-    if spec.strict:
-        for record in max((writer.records for writer in writers.values()), key=len):
-            _refuse_skip(record)
-    if all(writer.finished for writer in writers.values()):
-        report(f'{spec.folder} is finished already: nothing was done')
-        return _summary(spec, writers, others)
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    with one_process_only(spec.folder), errors_for_people(spec.folder):
-        _report_start(spec, writers, sources, report)
-        # Closed at once when the writing stops, and with it the workers.
-        with contextlib.closing(work_through(_jobs(spec, sources, writers), spec.workers)) as results:
-            write_databases(writers, results, len(sources), strict=spec.strict)
-    return _summary(spec, writers, others)
+    with only_writer_of(spec.folder):
+        writers = {scale: DatabaseWriter(path, settings_of(spec, scale)) for scale, path in paths_of(spec)}
+        _refuse_other_pictures(writers, sources)
+        if spec.strict:
+            for record in max((writer.records for writer in writers.values()), key=len):
+                _refuse_skip(record)
+        if all(writer.finished for writer in writers.values()):
+            report(f'{spec.folder} is finished already: nothing was done')
+        else:
+            _report_start(spec, writers, sources, report)
+            # Closed at once when the writing stops, and with it the workers.
+            with contextlib.closing(work_through(_jobs(spec, sources, writers), spec.workers)) as results:
+                write_databases(writers, results, len(sources), strict=spec.strict)
+    paths = [writer.path for writer in writers.values()]
+    return Summary.of(writers[1].records, others, paths, spec.crop_size, spec.stride)
 
 
 def write_databases(
@@ -184,8 +184,30 @@ def _estimated_bytes(spec: PrepareSpec, sources: list[Source], samples: int = 50
 
 # --- around the work -----------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def one_process_only(folder: Path) -> Iterator[None]:
-    """Refuse to write where another process is writing; where the system cannot lock, go on without."""
+def only_writer_of(folder: Path) -> Iterator[None]:
+    """Make `folder`, keep other processes from writing there meanwhile, and say how to go on after an interruption.
+
+    Raises:
+        RFDNError: Another process is writing there, the disk is full, or the user stopped the work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise RFDNError('stopped: run the same command again to go on') from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RFDNError(
+                f'no space left for {folder} ({shutil.disk_usage(folder).free / 1e6:.0f} MB free): '
+                'make room and run the same command again, it goes on from where it stopped'
+            ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """An exclusive lock on a folder; where the system cannot lock, none."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -202,26 +224,3 @@ def one_process_only(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def errors_for_people(folder: Path) -> Iterator[None]:
-    """What interrupts the writing, as one line that says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise RFDNError('stopped: run the same command again to go on') from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise RFDNError(
-            f'no space left for {folder} ({shutil.disk_usage(folder).free / 1e6:.0f} MB free): '
-            'make room and run the same command again, it goes on from where it stopped'
-        ) from error
-
-
-def _summary(
-    spec: PrepareSpec, writers: dict[int, DatabaseWriter], others: list[tuple[Path, PictureError]]
-) -> Summary:
-    paths = [writer.path for writer in writers.values()]
-    return Summary.of(writers[1].records, others, paths, spec.crop_size, spec.stride)

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,12 +19,12 @@ from rfdn_plugin.errors import RFDNError
 
 
 def are_forked() -> bool:
-    """Whether workers share the memory of their parent, as it is when they start."""
-    return 'fork' in multiprocessing.get_all_start_methods()
+    """Whether workers share the memory of their parent, as it is when they start. On Linux: elsewhere it is not safe."""
+    return sys.platform == 'linux'
 
 
 @contextlib.contextmanager
-def worker_pool(workers: int, initialize: Callable = lambda: None, *arguments: object) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(workers: int, initialize: Callable | None = None, *arguments: object) -> Iterator[ProcessPoolExecutor]:
     """A pool of `workers` processes, each of which has called `initialize(*arguments)`; ended when the block is left.
 
     Raises:
@@ -32,7 +33,7 @@ def worker_pool(workers: int, initialize: Callable = lambda: None, *arguments: o
     threads = cv2.getNumThreads()
     # A forked worker would wait for ever for OpenCV's threads, which are the parent's: let there be none.
     cv2.setNumThreads(1)
-    context = multiprocessing.get_context('fork' if are_forked() else None)
+    context = multiprocessing.get_context('fork' if are_forked() else 'spawn')
     pool = ProcessPoolExecutor(workers, context, _start_worker, (initialize, arguments))
     try:
         yield pool
@@ -45,13 +46,14 @@ def worker_pool(workers: int, initialize: Callable = lambda: None, *arguments: o
         cv2.setNumThreads(threads)
 
 
-def _start_worker(initialize: Callable, arguments: tuple) -> None:
+def _start_worker(initialize: Callable | None, arguments: tuple) -> None:
     cv2.setNumThreads(1)  # the processes are the parallelism
     # What OpenCV would print about a damaged picture is in the records.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    initialize(*arguments)
+    if initialize is not None:
+        initialize(*arguments)
 
 
 def _end_with_parent() -> None:

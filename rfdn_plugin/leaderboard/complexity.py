@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def mmengine_count(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
 
 
 def measure_onnx(path: str | Path, scale: int) -> Complexity:
-    """The same figures of an ONNX file, from the shapes of its convolutions in a real run; mmengine cannot count it.
+    """The same figures of an ONNX file, from the shapes of its layers' outputs; mmengine cannot count it.
 
     Raises:
         RFDNError: onnx or onnxruntime is not installed, or the file cannot be run.
@@ -163,30 +164,13 @@ _WEIGHTED_NODES = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'PRelu', 'BatchNor
 
 
 def _count_onnx(path: str | Path, model: Any, size: tuple[int, int]) -> Count:
-    import numpy as np
-    import onnx
-    import onnxruntime
-
     counted = [node for node in model.graph.node if node.op_type in ('Conv', 'ConvTranspose', 'Relu', 'LeakyRelu')]
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    # The shape of each output, not the output itself: hundreds of megabytes at 720p.
-    for node in counted:
-        shape = f'{node.output[0]}/shape'
-        probe.graph.node.append(onnx.helper.make_node('Shape', [node.output[0]], [shape]))
-        probe.graph.output.append(onnx.helper.make_tensor_value_info(shape, onnx.TensorProto.INT64, [4]))
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), settings, providers=['CPUExecutionProvider'])
-    source = session.get_inputs()[0]
-    shapes = session.run(None, {source.name: np.zeros((1, 3, *size), np.float32)})
+    names = [node.output[0] for node in counted]
+    shapes = _inferred_shapes(model, names, size) or _run_shapes(model, names, size)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     macs = activations = convs = others = 0
-    produced = {node.output[0]: math.prod(shape) for node, shape in zip(counted, map(tuple, shapes), strict=True)}
-    for node in counted:
-        outputs = int(produced[node.output[0]])
+    for node, shape in zip(counted, shapes, strict=True):
+        outputs = math.prod(shape)
         if node.op_type in ('Relu', 'LeakyRelu'):
             others += outputs
             continue
@@ -196,6 +180,46 @@ def _count_onnx(path: str | Path, model: Any, size: tuple[int, int]) -> Count:
         activations += outputs
         convs += 1
     return Count(macs, activations, convs, macs + others)
+
+
+def _inferred_shapes(model: Any, names: Sequence[str], size: tuple[int, int]) -> list[tuple[int, ...]] | None:
+    """Shapes of named outputs for an input of `size` as ONNX infers them; None where it cannot infer all."""
+    import onnx
+
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for dimension, value in zip(sized.graph.input[0].type.tensor_type.shape.dim, (1, 3, *size), strict=True):
+        dimension.dim_value = value
+    del sized.graph.value_info[:]
+    for output in sized.graph.output:
+        output.type.tensor_type.ClearField('shape')
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    found = {
+        value.name: tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.output)
+    }
+    shapes = [found.get(name, ()) for name in names]
+    return shapes if all(shape and all(shape) for shape in shapes) else None
+
+
+def _run_shapes(model: Any, names: Sequence[str], size: tuple[int, int]) -> list[tuple[int, ...]]:
+    """The same from a real run, which takes seconds: only the shapes are given out."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    for name in names:
+        probe.graph.node.append(onnx.helper.make_node('Shape', [name], [f'{name}/shape']))
+        probe.graph.output.append(onnx.helper.make_tensor_value_info(f'{name}/shape', onnx.TensorProto.INT64, [4]))
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), settings, providers=['CPUExecutionProvider'])
+    shapes = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, *size), np.float32)})
+    return [tuple(int(side) for side in shape) for shape in shapes]
 
 
 def _onnx_macs(node: Any, weight: tuple[int, ...], outputs: int) -> int:

@@ -106,6 +106,7 @@ def resolve(options: EntryOptions, scale: int, sets: Sequence[TestSet]) -> Entry
     match options:
         case NetworkEntry():
             identity = _identify(options, scale)
+            build_network(identity)  # refuses damaged weights now, not in the middle of the run
             entry |= {'type': identity.type, 'arguments': identity.arguments, 'weights_sha256': sha256(options.weights)}
             entry['state'] = LAYOUTS.get(identity.checkpoint.layout, '')
             content = [entry['type'], entry['arguments'], identity.checkpoint.fingerprint]

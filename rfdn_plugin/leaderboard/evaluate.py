@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -130,10 +132,18 @@ def limit_threads(threads: int) -> None:
 _worker: Worker | None = None  # of this process, made by the pool's initializer
 
 
-def _start_worker(plan: Plan) -> None:
+def _start_worker(plan: Plan, parent: int) -> None:
     global _worker
     limit_threads(1)
     _worker = Worker(plan)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A pool's processes would wait for work for ever where the one that gives it was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _call(method: str, *args: Any) -> Any:
@@ -150,7 +160,7 @@ class Pool:
             limit_threads(1)  # a forked process must not inherit a running pool of threads
             # Forking is safe here and spares each worker seconds of imports; elsewhere than on Linux it is not offered.
             context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-            self.executor = ProcessPoolExecutor(workers, context, _start_worker, (plan,))
+            self.executor = ProcessPoolExecutor(workers, context, _start_worker, (plan, os.getpid()))
         self.workers = workers if self.executor else 1
         self._local = None if self.executor else Worker(plan)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.options import list_faults, read_yaml
+from rfdn_plugin.yaml_files import list_faults, read_yaml
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Scale = Annotated[int, Field(strict=True, ge=1, le=16)]

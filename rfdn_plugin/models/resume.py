@@ -8,9 +8,10 @@ not depend on the worker that reads them: with `FastPairedImageDataset` and `sam
 
 from __future__ import annotations
 
-import os
+import functools
 import random
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,6 @@ class _Run:
 
     sampler: EpochSampler | None = None
     signal: int | None = None
-    process: int | None = None
 
 
 def install() -> None:
@@ -44,6 +44,7 @@ def install() -> None:
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
         loader, sampler, *others = original(opt, logger)
         sampler.go_on_after(opt.get('resumed_iteration', 0), loader.batch_size)
+        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
         _Run.sampler = sampler
         return loader, sampler, *others
 
@@ -66,21 +67,24 @@ def current_epoch() -> int:
 
 def catch_signals() -> None:
     """From now on SIGTERM and SIGINT ask the training to save and leave; a second one ends it at once."""
-    _Run.signal, _Run.process = None, os.getpid()
+    _Run.signal = None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _note_signal)
 
 
 def _note_signal(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _Run.process:
-        # A worker that reads pictures: a terminal and SLURM signal it too, while the training still wants its batch.
-        if number == signal.SIGTERM:
-            signal.alarm(WORKER_SECONDS)
-    elif _Run.signal is None:
-        _Run.signal = number
-    else:
+    if _Run.signal is not None:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
+    _Run.signal = number
+
+
+def _start_worker(start: Callable[[int], None] | None, number: int) -> None:
+    """In a process that reads pictures: a terminal and SLURM signal it too, while the training still wants its batch."""
+    if start is not None:
+        start(number)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_SECONDS))
 
 
 def asked_to_leave() -> str | None:

