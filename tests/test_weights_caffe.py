@@ -23,7 +23,7 @@ def test_the_official_files_have_every_weight_and_their_scale(data_root, upscale
 def test_a_half_file_is_refused(data_root, tmp_path: Path):
     whole = (data_root / 'weights/idn_caffe/IDN_x2.caffemodel').read_bytes()
     (tmp_path / 'half.caffemodel').write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RFDNError, match='half.caffemodel'):
+    with pytest.raises(RFDNError, match=r'half\.caffemodel'):
         read_caffemodel(tmp_path / 'half.caffemodel')
 
 

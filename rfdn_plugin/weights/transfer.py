@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
-from rfdn_plugin.weights.detect import Identity, read_shapes, refuse_lookalike, shapes_of
+from rfdn_plugin.weights.detect import Identity, refuse_lookalike
 from rfdn_plugin.weights.known import KNOWN_WEIGHTS
 from rfdn_plugin.weights.loading import build_network
+from rfdn_plugin.weights.shapes import read_shapes, shapes_of
 from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
 
 
