@@ -129,31 +129,57 @@ def register(registry: Any, cls: type) -> None:
     A class of ours replaces itself (a double import or a reload). Where another package owns the name it keeps it;
     ours is then found under `NAME_rfdn_plugin`, and a warning says who owns the name.
     """
-    name, objects = cls.__name__, registry._obj_map
-    owner = objects.get(name)
-    if owner is None or owner.__module__.partition('.')[0] == __package__:
-        objects[name] = cls
-        return
+    name, owner = cls.__name__, registry._obj_map.get(cls.__name__)
+    if owner is None or _is_ours(owner):
+        registry._obj_map[name] = cls
+    else:
+        _step_aside(registry, name, cls, owner)
+
+
+def _is_ours(registered: Any) -> bool:
+    return registered.__module__.partition('.')[0] == __package__
+
+
+def _step_aside(registry: Any, name: str, ours: type, owner: Any) -> None:
     alias = f'{name}_{__package__}'
-    objects[alias] = cls
+    registry._obj_map[name], registry._obj_map[alias] = owner, ours
     try:
         where = inspect.getfile(owner)
     except (OSError, TypeError):  # made in an interactive session
         where = 'no file'
     warnings.warn(
-        f'{name} is already registered by {owner.__module__} ({where}); it keeps the name, '
+        f'{name} is registered by {owner.__module__} ({where}) too; it has the name, '
         f'use `type: {alias}` for the one of {__package__}.',
-        stacklevel=2,
+        stacklevel=3,
     )
 
 
 # --- mends of BasicSR ----------------------------------------------------------------------------------------------
 def mend_basicsr() -> None:
     """Apply every mend below; called once basicsr has been imported."""
+    yield_names()
     share_lmdb_environments()
     resume_anywhere()
     distribute_without_gpu()
     offer_every_optimizer()
+
+
+def yield_names() -> None:
+    """A registry stops the program when another package registers a name of ours after us: let it have the name."""
+    from basicsr.utils.registry import Registry
+
+    original = getattr(Registry._do_register, 'original', Registry._do_register)
+
+    def do_register(self: Any, name: str, obj: Any, suffix: str | None = None) -> None:
+        full_name = f'{name}_{suffix}' if isinstance(suffix, str) else name
+        owner = self._obj_map.get(full_name)
+        if owner is not None and _is_ours(owner):
+            _step_aside(self, full_name, owner, obj)
+        else:
+            original(self, name, obj, suffix)
+
+    do_register.original = original
+    Registry._do_register = do_register
 
 
 _LMDB_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
@@ -232,7 +258,7 @@ def load_resume_state(opt: dict) -> dict | None:
 
     Args:
         opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded, and
-            `resumed_iteration` is set.
+            `resumed_iteration` and `resumed_epoch` are set.
 
     Raises:
         OSError, RuntimeError, pickle.UnpicklingError: `path.resume_state` cannot be read.
@@ -240,38 +266,30 @@ def load_resume_state(opt: dict) -> dict | None:
     from basicsr.utils import check_resume
 
     path = opt['path']
-    if not opt['auto_resume']:
-        if not path.get('resume_state'):
-            return None
-        state = _load(path['resume_state'])
-    else:
-        state = _newest_whole_state(path)
-        if state is None:
-            return None
-    opt['resumed_iteration'] = state['iter']
+    if opt['auto_resume']:
+        path['resume_state'] = newest_whole_state(path['training_states'], path['models'])
+    if not path.get('resume_state'):
+        return None
+    state = _load(path['resume_state'])
+    opt['resumed_iteration'], opt['resumed_epoch'] = state['iter'], state['epoch']
     check_resume(opt, state['iter'])
     return state
 
 
-def _newest_whole_state(path: dict) -> dict | None:
-    folder = path['training_states']
-    names = [name for name in os.listdir(folder) if name.endswith('.state')] if os.path.isdir(folder) else []
-    iterations = sorted(
-        (int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()), reverse=True
-    )
-    for iteration in iterations:
-        state_path = os.path.join(folder, f'{iteration}.state')
+def newest_whole_state(states: str | os.PathLike, models: str | os.PathLike) -> str | None:
+    """The newest `.state` file of a folder that can be read, as can the networks of its iteration; None without one."""
+    names = [name for name in os.listdir(states) if name.endswith('.state')] if os.path.isdir(states) else []
+    iterations = [int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()]
+    for iteration in sorted(iterations, reverse=True):
+        path = os.path.join(states, f'{iteration}.state')
         try:
-            state = _load(state_path)
-            _load(os.path.join(path['models'], f'net_g_{iteration}.pth'))
+            _load(path)
+            _load(os.path.join(models, f'net_g_{iteration}.pth'))
         except Exception as error:  # a torn file fails in many ways: zip, pickle, end of file
-            print(
-                f'Cannot resume from iteration {iteration} ({type(error).__name__}: {error}); trying the one before.',
-                flush=True,
-            )
+            reason = str(error).strip().partition('\n')[0]
+            print(f'Cannot resume from iteration {iteration} ({type(error).__name__}: {reason}).', flush=True)
             continue
-        path['resume_state'] = state_path
-        return state
+        return path
     return None
 
 

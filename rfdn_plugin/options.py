@@ -1,7 +1,7 @@
 """The schema of the option files: plain BasicSR YAML, read by a safe loader and checked before anything happens.
 
 `load_training_options` and `load_test_options` give back the file's content with its numbers as numbers; they raise one
-error that lists every fault by its path (`train.optim_g.lr`). Nothing is added that the file does not say. Registered
+error that lists every fault by its path (`train.optim_g.lr`). Only defaults that BasicSR wants written out are added. Registered
 networks, losses and metrics are looked up, and their arguments checked against their signatures.
 """
 
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.registered import check_arguments, check_metric, check_name, check_registered
+from rfdn_plugin.registered import check_arguments, check_metric, check_name, check_registered, default_argument
 from rfdn_plugin.yaml_files import apply_overrides, did_you_mean, list_faults, read_yaml
 
 
@@ -78,6 +78,16 @@ class TrainDataset(_Dataset):
     """With `FastPairedImageDataset`: crops and flips that do not repeat each epoch nor depend on the worker (ours)."""
     pin_memory: bool = False
     persistent_workers: bool = False
+
+    @model_validator(mode='after')
+    def _what_goes_together(self) -> TrainDataset:
+        if self.prefetch_mode == 'cuda' and not self.pin_memory:
+            raise ValueError('prefetch_mode cuda needs pin_memory: true')
+        if self.sample_seed is not None and self.type != 'FastPairedImageDataset':
+            raise ValueError(
+                f'sample_seed is not known to {self.type}: take type FastPairedImageDataset, or leave it out'
+            )
+        return self
 
 
 class EvaluationDataset(_Dataset):
@@ -161,6 +171,14 @@ class CosineScheduler(_Section):
     eta_min: Annotated[float, Field(ge=0)] = 0
     """The learning rate at the end of a cosine."""
 
+    @model_validator(mode='after')
+    def _one_weight_a_period(self) -> CosineScheduler:
+        if len(self.periods) != len(self.restart_weights):
+            raise ValueError(
+                f'{len(self.periods)} periods need as many restart_weights, not {len(self.restart_weights)}'
+            )
+        return self
+
 
 class TrainSection(_Section):
     ema_decay: Share = 0
@@ -215,7 +233,7 @@ class _Options(_Section):
     name: Annotated[str, Field(pattern=r'^[^/\\]+$')]
     """Of the experiment: the folder below experiments/ or results/."""
     model_type: Annotated[str, AfterValidator(lambda value: check_name('MODEL', value))]
-    """`RFDNModel`, or a model of BasicSR's registry."""
+    """`RFDNModel`, or a model of BasicSR's registry with one network and SRModel's options."""
     scale: PositiveInt
     num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = 'auto'
     """`auto`: every GPU that is visible, none where none is."""
@@ -228,7 +246,7 @@ class _Options(_Section):
 
     @model_validator(mode='after')
     def _network_has_scale(self) -> _Options:
-        upscale = self.network_g.get('upscale', self.scale)
+        upscale = self.network_g.get('upscale', default_argument(self.network_g['type'], 'upscale', self.scale))
         if upscale != self.scale:
             raise ValueError(f'network_g.upscale is {upscale} but scale is {self.scale}: make them equal')
         return self
@@ -241,6 +259,18 @@ class TrainingOptions(_Options):
     train: TrainSection
     val: ValSection | None = None
     logger: LoggerSection
+
+    @model_validator(mode='after')
+    def _train_is_whole(self) -> TrainingOptions:
+        if self.train.pixel_opt is None and self.train.perceptual_opt is None:
+            raise ValueError('train has neither pixel_opt nor perceptual_opt: give a loss, for example {type: L1Loss}')
+        scheduler = self.train.scheduler
+        if isinstance(scheduler, CosineScheduler) and sum(scheduler.periods) < self.train.total_iter:
+            raise ValueError(
+                f'train.scheduler.periods end after {sum(scheduler.periods)} of {self.train.total_iter} iterations: '
+                'make them as long as total_iter'
+            )
+        return self
 
     @model_validator(mode='after')
     def _patches_fit(self) -> TrainingOptions:
@@ -289,14 +319,19 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
     content = read_yaml(path)
     apply_overrides(content, overrides)
     try:
-        return schema.model_validate(content).model_dump(exclude_unset=True, mode='json')
+        options = schema.model_validate(content).model_dump(exclude_unset=True, mode='json')
     except ValidationError as error:
         # Of a union (a number or `auto`) each member complains about one place; the first says enough.
         first = {
             tuple(part for part in fault['loc'] if not _is_union_tag(part)): fault for fault in reversed(error.errors())
         }
         faults = [_describe(schema, fault) for fault in reversed(first.values())]
-    raise RFDNError(list_faults(path, faults))
+        raise RFDNError(list_faults(path, faults)) from error
+    options.setdefault('num_gpu', 'auto')
+    options.setdefault('path', {}).setdefault('resume_state', None)
+    if options.get('val'):
+        options['val'].setdefault('suffix', None)
+    return options
 
 
 def _describe(schema: type[BaseModel], fault: Any) -> str:

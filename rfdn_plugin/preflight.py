@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.errors import RFDNError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def check_training(options: dict[str, Any], root: Path, *, world_size: int, resuming: bool) -> list[str]:
+
+def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto_resume: bool) -> list[str]:
     """The faults of a training, one line each; an empty list where there are none.
 
     Args:
         options: As `options.load_training_options` gives them.
         root: The working directory, below which experiments/ lies.
         world_size: Processes that train together.
-        resuming: Whether `--auto_resume` was given.
+        auto_resume: Whether `--auto_resume` was given.
     """
     faults: list[str] = []
     for phase, dataset in options['datasets'].items():
@@ -25,12 +29,11 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, resu
             continue
         _check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
         if phase == 'train':
-            _check_length(dataset, len(pairs), options['train']['total_iter'], _processes(options, world_size), faults)
-    if not resuming:
-        _check_weights(options, strict_default=True, faults=faults)
-        _check_experiment(
-            root / 'experiments' / options['name'], bool(options.get('path', {}).get('resume_state')), faults
-        )
+            _check_length(dataset, len(pairs), _batches(options, world_size), faults)
+    _check_devices(options, faults)
+    net = _build(options, faults)
+    if not _check_experiment(root / 'experiments' / options['name'], options, auto_resume, faults) and net is not None:
+        _check_weights(options, net, faults)
     return faults
 
 
@@ -41,10 +44,12 @@ def check_test(options: dict[str, Any]) -> list[str]:
         pairs = _pairs(f'datasets.{phase}', dataset, faults)
         if pairs is not None:
             _check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
-    if not options.get('path', {}).get('pretrain_network_g'):
+    _check_devices(options, faults)
+    net = _build(options, faults)
+    if not options['path'].get('pretrain_network_g'):
         faults.append('path.pretrain_network_g: missing: without weights the test would report a random network.')
-    else:
-        _check_weights(options, strict_default=True, faults=faults)
+    elif net is not None:
+        _check_weights(options, net, faults)
     return faults
 
 
@@ -63,25 +68,31 @@ def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> dict[str, 
     if len(faults) > before:
         return None
     hr, lr = names['dataroot_gt'], names['dataroot_lq']
-    if dataset.get('meta_info_file'):
-        listed = [
-            Path(line.split(' ')[0]).stem for line in Path(dataset['meta_info_file']).read_text().splitlines() if line
-        ]
-        hr = {name: hr.get(name) for name in listed}
-    template = dataset.get('filename_tmpl', '{}')
-    partner = {name: template.format(name) for name in hr} if not is_lmdb else {name: name for name in hr}
+    listing = None if is_lmdb else dataset.get('meta_info_file')
+    if listing is not None:
+        if not Path(listing).is_file():
+            faults.append(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
+            return None
+        hr = {line.split(' ')[0]: None for line in Path(listing).read_text(encoding='utf-8').splitlines() if line}
+    template = '{}' if is_lmdb else dataset.get('filename_tmpl', '{}')
+    # BasicSR wants the LR in the same format: its name is the template filled in, and the suffix of the HR.
+    partner = {name: name if is_lmdb else template.format(Path(name).stem) + Path(name).suffix for name in hr}
     missing = sorted(name for name, low in partner.items() if low not in lr)
-    extra = sorted(set(lr) - set(partner.values())) if not dataset.get('meta_info_file') else []
-    for names_, what in ((missing, 'HR pictures have no LR'), (extra, 'LR pictures have no HR')):
-        if names_:
-            some = ', '.join(names_[:4]) + (', ...' if len(names_) > 4 else '')
-            faults.append(
-                f'{where}: {len(names_)} {what} ({some}): {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.'
-            )
-    if missing or extra:
+    extra = sorted(set(lr) - set(partner.values())) if listing is None else []
+    different = [
+        f'{len(lacking)} {what} ({", ".join(lacking[:4])}{", ..." if len(lacking) > 4 else ""})'
+        for lacking, what in ((missing, 'HR pictures have no LR'), (extra, 'LR pictures have no HR'))
+        if lacking
+    ]
+    if different:
+        faults.append(f'{where}: {" and ".join(different)}: {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.')
         return None
     if not hr:
         faults.append(f'{where}: {roots["dataroot_gt"]} holds no pictures.')
+        return None
+    dotted = sorted(name for name in hr if is_lmdb and '.' in name)
+    if dotted:
+        faults.append(f'{where}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.')
         return None
     return {name: (hr[name], lr[partner[name]]) for name in hr}
 
@@ -113,7 +124,7 @@ def _names_in_folder(where: str, root: Path, faults: list[str]) -> dict[str, Siz
     if not root.is_dir():
         faults.append(f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.')
         return {}
-    return {path.stem: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
+    return {path.name: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
 
 
 def _check_sizes(
@@ -140,50 +151,79 @@ def _check_sizes(
         )
 
 
-def _check_length(dataset: dict[str, Any], pictures: int, total_iter: int, processes: int, faults: list[str]) -> None:
-    """BasicSR drops the last, smaller batch of each epoch but plans its epochs with it, so it can end early or at once."""
+def _check_length(dataset: dict[str, Any], pictures: int, batches: int, faults: list[str]) -> None:
+    """BasicSR drops the last, smaller batch of an epoch: with fewer samples than a batch it would train nothing."""
     ratio, batch = dataset.get('dataset_enlarge_ratio', 1), dataset['batch_size_per_gpu']
-    samples = math.ceil(pictures * ratio / processes)
-    batches = samples // batch
-    epochs = math.ceil(total_iter / math.ceil(pictures * ratio / (batch * processes))) + 1
-    if batches * epochs < total_iter:
-        needed = math.ceil(100 * batch * processes / pictures)
+    if pictures * ratio < batch * batches:
         faults.append(
-            f'datasets.train: {pictures} pictures x dataset_enlarge_ratio {ratio} give {batches} batches of {batch} an epoch, '
-            f'and the training would end after {batches * epochs} of {total_iter} iterations: '
-            f'set dataset_enlarge_ratio to {needed} or more.'
+            f'datasets.train: {pictures} pictures x dataset_enlarge_ratio {ratio} are fewer samples than a batch of '
+            f'{batch * batches}, and nothing would be trained: set dataset_enlarge_ratio to '
+            f'{math.ceil(batch * batches / pictures)} or more.'
         )
 
 
-def _processes(options: dict[str, Any], world_size: int) -> int:
-    """How many batches an iteration takes: BasicSR multiplies the batch by the GPUs when it is not distributed."""
-    num_gpu = options.get('num_gpu', 'auto')
-    return world_size if world_size > 1 or num_gpu in ('auto', 0) else num_gpu
+def _batches(options: dict[str, Any], world_size: int) -> int:
+    """How many times `batch_size_per_gpu` an iteration takes: one for each process or, in one process, for each GPU."""
+    num_gpu = options['num_gpu']
+    return world_size if world_size > 1 else max(_gpus() if num_gpu == 'auto' else min(num_gpu, _gpus()), 1)
 
 
-def _check_weights(options: dict[str, Any], *, strict_default: bool, faults: list[str]) -> None:
-    path = options.get('path', {})
-    weights = path.get('pretrain_network_g')
-    if not weights or path.get('resume_state'):
-        return
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _check_devices(options: dict[str, Any], faults: list[str]) -> None:
+    num_gpu = options['num_gpu']
+    if num_gpu != 'auto' and num_gpu > _gpus():
+        faults.append(f'num_gpu: {num_gpu} are asked for, {_gpus()} are here: write auto, or 0 for the CPU.')
+
+
+def _build(options: dict[str, Any], faults: list[str]) -> nn.Module | None:
+    """The network, or None with the fault noted: some arguments are wrong only together."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
+    arguments = dict(options['network_g'])
+    try:
+        return ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+    except (ValueError, TypeError) as error:
+        faults.append(f'network_g: {error}')
+        return None
+
+
+def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -> None:
+    path = options['path']
+    weights = path.get('pretrain_network_g')
+    if not weights:
+        return
     from rfdn_plugin.weights.checkpoint import read_checkpoint
     from rfdn_plugin.weights.matching import match
 
-    arguments = dict(options['network_g'])
-    net = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
     try:
         checkpoint = read_checkpoint(Path(weights).expanduser(), path.get('param_key_g', 'params'))
-        match(net, checkpoint, strict=path.get('strict_load_g', strict_default))
+        match(net, checkpoint, strict=path.get('strict_load_g', True))
     except RFDNError as error:
         faults.append(f'path.pretrain_network_g: {error}')
 
 
-def _check_experiment(folder: Path, resuming: bool, faults: list[str]) -> None:
+def _check_experiment(folder: Path, options: dict[str, Any], auto_resume: bool, faults: list[str]) -> bool:
+    """Whether the run goes on from a training state; an experiment that would be pushed aside is a fault."""
+    named = options['path'].get('resume_state')
+    if named and not auto_resume:
+        if not Path(named).expanduser().is_file():
+            faults.append(f'path.resume_state: no file {named}: check the path, or leave it out and use --auto_resume.')
+        return True
+    if auto_resume and newest_whole_state(folder / 'training_states', folder / 'models') is not None:
+        return True
     checkpoints = sorted((folder / 'models').glob('net_g_*.pth'))
-    if checkpoints and not resuming:
-        faults.append(
-            f'name: {folder} holds {len(checkpoints)} checkpoints of an earlier run: go on with it by --auto_resume, '
-            'choose another name, or move the folder away.'
+    if checkpoints:
+        cure = (
+            'none has a training state that can be read: name another, start from one by path.pretrain_network_g'
+            if auto_resume
+            else 'go on with it by --auto_resume, choose another name'
         )
+        faults.append(
+            f'name: {folder} holds {len(checkpoints)} checkpoints of an earlier run: {cure}, or move it away.'
+        )
+    return False

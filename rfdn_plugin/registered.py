@@ -44,6 +44,16 @@ def check_registered(kind: str, section: dict[str, Any], given: set[str] | None 
     return {'type': name, **checked.model_dump(exclude_unset=True)}
 
 
+def default_argument(network: str, name: str, otherwise: Any) -> Any:
+    """The default of an argument of a registered network; `otherwise` where it has no such argument or no default."""
+    registry = _registry('ARCH')
+    registered = registry.get(network) if network in registry else registry.get(f'{network}_basicsr')
+    parameter = _parameters(registered).get(name)
+    if parameter is None or parameter.default is inspect.Parameter.empty:
+        return otherwise
+    return parameter.default
+
+
 def _describe_argument(fault: Any, known: Mapping[str, Any]) -> str:
     name = str(fault['loc'][0])
     if fault['type'] == 'extra_forbidden':

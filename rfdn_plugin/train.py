@@ -49,20 +49,24 @@ def train(args: argparse.Namespace) -> int:
     from rfdn_plugin.yaml_files import list_faults
 
     options = load_training_options(args.opt, args.force_yml)
+    if args.basicsr_debug and not options['name'].startswith('debug'):
+        options['name'] = f'debug_{options["name"]}'  # as BasicSR will call it
     if args.auto_resume and _is_finished(options):
         print(
             f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
         )
         return 0
-    world_size = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1))) if args.launcher != 'none' else 1
-    faults = preflight.check_training(options, Path.cwd(), world_size=world_size, resuming=args.auto_resume)
+    faults = preflight.check_training(
+        options, Path.cwd(), world_size=_world_size(args.launcher), auto_resume=args.auto_resume
+    )
     if faults:
         raise RFDNError(list_faults(args.opt, faults))
     from basicsr.train import train_pipeline
 
     from rfdn_plugin.models.resume import catch_signals
 
-    catch_signals()
+    if options['model_type'] == 'RFDNModel':  # which looks at what was caught
+        catch_signals()
     _run(train_pipeline, options, args)
     return 0
 
@@ -81,6 +85,21 @@ def test(args: argparse.Namespace) -> int:
 
     _run(test_pipeline, options, args)
     return 0
+
+
+def _world_size(launcher: str) -> int:
+    """How many processes train together, by what started them.
+
+    Raises:
+        RFDNError: Nothing did.
+    """
+    variable = {'none': None, 'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}[launcher]
+    if variable is None:
+        return 1
+    if variable not in os.environ:
+        starter = 'torchrun --nproc_per_node=N -m rfdn_plugin.train ...' if launcher == 'pytorch' else 'srun'
+        raise RFDNError(f'--launcher {launcher}: {variable} is not set: start the processes with {starter}')
+    return int(os.environ[variable])
 
 
 def _is_finished(options: dict[str, Any]) -> bool:

@@ -23,7 +23,8 @@ find_python() {
 wanted=$(cat "$repository/pyproject.toml" "$repository/setup.py" "$repository/scripts/install.sh" | cksum)"$extras"
 if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
   python=$(find_python)
-  [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
+  # An attempt without the system's venv package leaves a Python without pip behind.
+  "$folder/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$folder"
   pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet)
   echo "Installing into $folder: torch is large, this takes some minutes"
   "${pip[@]}" --upgrade pip setuptools wheel cython numpy

@@ -27,10 +27,12 @@ done
 
 echo; echo "== 3. Against bicubic, on pictures that training never saw"
 rfdn leaderboard -opt "$repository/options/leaderboard/quickstart.yml" --out results
-python "$repository/scripts/quickstart.py" verdict results/leaderboard.json
+verdict=0
+python "$repository/scripts/quickstart.py" verdict results/leaderboard.json || verdict=$?
 
 echo
 echo "Done in $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s after the installation. In $work:"
 echo "  datasets/      the LMDBs"
 echo "  experiments/   weights (models/net_g_latest.pth) and logs of the three trainings"
 echo "  results/       leaderboard.json, .md, .html and the pictures side by side"
+exit "$verdict"

@@ -17,5 +17,6 @@ if [ "${1:-}" = --slow ]; then
   shift
 fi
 "$environment/bin/ruff" check .
-# One thread a process: the tests start processes of their own, and results repeat.
-OMP_NUM_THREADS=1 exec "$environment/bin/python" -m pytest "${marker[@]}" "$@"
+# One thread a process: the tests start processes of their own, and results repeat. The path: another checkout may have
+# pointed the shared environment at itself meanwhile.
+OMP_NUM_THREADS=1 PYTHONPATH=$PWD exec "$environment/bin/python" -m pytest "${marker[@]}" "$@"

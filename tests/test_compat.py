@@ -6,6 +6,7 @@ Every check runs in a process of its own: what is imported first is the point.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,12 @@ from pathlib import Path
 import lmdb
 import pytest
 from isolated import assert_runs, run_code
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -105,21 +112,45 @@ def test_twice_and_after_reloads():
     """)
 
 
-def test_a_foreign_owner_keeps_the_name_and_is_named():
-    result = run_code("""
+FOREIGN = """
+    class Foreign: pass
+    Foreign.__name__, Foreign.__module__ = 'RFDN', 'vendored.archs.RFDN_arch'
+"""
+
+
+@pytest.mark.parametrize('first', ['ours', 'theirs'])
+def test_a_foreign_owner_has_the_name_and_is_named(first: str):
+    """Whoever registers first: nothing stops, theirs is RFDN, and the warning says where ours is."""
+    steps = ['compat.register(registry.ARCH_REGISTRY, RFDN)', 'registry.ARCH_REGISTRY.register(Foreign)']
+    if first == 'theirs':
+        steps = ["registry.ARCH_REGISTRY._obj_map.pop('RFDN')", steps[1], steps[0]]
+    outcome = run_code(
+        textwrap.dedent("""
         import rfdn_plugin
         import basicsr.utils.registry as registry
         from rfdn_plugin import compat
         from rfdn_plugin.archs.rfdn import RFDN
-        class Foreign: pass
-        Foreign.__name__, Foreign.__module__ = 'RFDN', 'vendored.archs.RFDN_arch'
-        registry.ARCH_REGISTRY._obj_map['RFDN'] = Foreign
-        compat.register(registry.ARCH_REGISTRY, RFDN)
+        """)
+        + textwrap.dedent(FOREIGN)
+        + '\n'.join(steps)
+        + textwrap.dedent("""
         assert registry.ARCH_REGISTRY.get('RFDN') is Foreign
         assert registry.ARCH_REGISTRY.get('RFDN_rfdn_plugin') is RFDN
+        """)
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert 'vendored.archs.RFDN_arch' in outcome.stderr and 'RFDN_rfdn_plugin' in outcome.stderr
+
+
+def test_two_foreign_owners_still_collide():
+    """The mend gives way for our names only: BasicSR's own check stays for the rest, and upstream still has it."""
+    outcome = run_code("""
+        import rfdn_plugin
+        from basicsr.utils.registry import ARCH_REGISTRY
+        class EDSR: pass
+        ARCH_REGISTRY.register(EDSR)
     """)
-    assert result.returncode == 0, result.stderr
-    assert 'vendored.archs.RFDN_arch' in result.stderr and 'RFDN_rfdn_plugin' in result.stderr
+    assert 'already registered' in outcome.stderr
 
 
 def test_mmengine_knows_the_networks_in_either_order():
@@ -206,7 +237,7 @@ def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only()
 def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
     code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
         from basicsr.train import load_resume_state
-        assert basicsr.train.load_resume_state(opt)['iter'] == 20
+        assert load_resume_state(opt)['iter'] == 20 and opt['resumed_iteration'] == 20
         assert opt['path']['pretrain_network_g'].endswith('net_g_20.pth')
     """)
     assert_runs(code, cwd=tmp_path)
@@ -266,10 +297,10 @@ def test_every_optimizer_of_torch_is_known():
 
 # --- several processes ---------------------------------------------------------------------------------------------
 def test_upstream_still_divides_by_the_number_of_gpus():
-    code = """
+    code = f"""
         import os, rfdn_plugin
         rfdn_plugin.compat.distribute_without_gpu = lambda: None
-        os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29511')
+        os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='{free_port()}')
         from basicsr.utils.dist_util import init_dist
         init_dist('pytorch')
     """
@@ -284,10 +315,10 @@ def test_slurm_variables_start_a_gloo_group_without_a_shell(tmp_path: Path):
         '#!/bin/sh\n[ "$1 $2" = "show hostnames" ] && [ "$3" = "node[1-2]; touch ran" ] && echo localhost\n'
     )
     scontrol.chmod(0o755)
-    code = """
+    code = f"""
         import rfdn_plugin, torch
         from basicsr.utils.dist_util import init_dist, get_dist_info
-        init_dist('slurm', port=29512)
+        init_dist('slurm', port={free_port()})
         assert get_dist_info() == (0, 1) and torch.distributed.get_backend() == 'gloo'
     """
     slurm = {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1', 'SLURM_LOCALID': '0', 'SLURM_NODELIST': 'node[1-2]; touch ran'}

@@ -52,7 +52,9 @@ def start(cwd: Path, changes: list[str], *flags: str) -> subprocess.Popen:
 
 def wait_for_iteration(process: subprocess.Popen, cwd: Path, iteration: int) -> bool:
     """Whether the run logged that iteration before it ended by itself."""
+    deadline = time.monotonic() + 300
     while process.poll() is None:
+        assert time.monotonic() < deadline, (cwd / 'output.log').read_text()[-2000:]
         if f'iter:{iteration:8,d}' in (cwd / 'output.log').read_text():
             return True
         time.sleep(0.02)

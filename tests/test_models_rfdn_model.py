@@ -88,6 +88,7 @@ def test_what_was_loaded_is_said(options: dict, monkeypatch: pytest.MonkeyPatch)
     )
     model = build(options)
     total = len(model.net_g.state_dict())
+    said = [text for text in said if 'loaded' in text]
     assert f'loaded {total - 2} of {total} tensors' in said[0] and '[params]' in said[0]
     assert 'upsampler.0.weight, upsampler.0.bias' in said[1] and 'resampled' in said[1]
 
@@ -170,7 +171,9 @@ def test_what_is_written_says_what_it_is(options: dict, name: str):
     from rfdn_plugin.weights.loading import load_network
 
     options['path']['pretrain_network_g'] = None
-    options['network_g'] = {'type': name, 'upscale': 3} if 'RFDN' not in name else {**options['network_g'], 'type': name}
+    options['network_g'] = (
+        {'type': name, 'upscale': 3} if 'RFDN' not in name else {**options['network_g'], 'type': name}
+    )
     model = build(options)
     model.save(epoch=-1, current_iter=-1)
     net, identity = load_network(Path(options['path']['models'], 'net_g_latest.pth'))

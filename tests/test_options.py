@@ -162,6 +162,18 @@ def test_every_dataset_section_builds(path: Path, tiny_data: Path, monkeypatch: 
         (['model_type=RFDNModle'], ['model_type', 'RFDNModle', 'RFDNModel']),
         (['num_gpu=-1'], ['num_gpu', '-1']),
         (['name=a/b'], ['name', 'a/b']),
+        (['train:pixel_opt=~'], ['neither pixel_opt nor perceptual_opt']),
+        (['datasets:train:prefetch_mode=cuda'], ['datasets.train', 'pin_memory']),
+        (['datasets:train:sample_seed=1'], ['datasets.train', 'sample_seed', 'FastPairedImageDataset']),
+        (
+            ['train:scheduler={type: CosineAnnealingRestartLR, periods: [100]}'],
+            ['train.scheduler.periods', '100 of 1000000'],
+        ),
+        (
+            ['train:scheduler={type: CosineAnnealingRestartLR, periods: [500000, 500000]}'],
+            ['train.scheduler', '2 periods'],
+        ),
+        (['network_g={type: RFDN}'], ['network_g.upscale is 4', 'scale is 2']),
         (['val=~'], ['datasets has a val section', 'val_freq']),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else '',

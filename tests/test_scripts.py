@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,21 @@ def run(*words: object, **settings) -> subprocess.CompletedProcess:
 def test_shell_scripts_parse_and_can_be_run(path: Path):
     assert run('bash', '-n', path).returncode == 0
     assert os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    'page', [REPOSITORY / 'README.md', *sorted(REPOSITORY.glob('docs/*.md'))], ids=lambda page: page.name
+)
+def test_pages_link_to_what_is_there(page: Path):
+    links = re.findall(r'\]\(([^)#\s]+)', page.read_text(encoding='utf-8'))
+    missing = [link for link in links if '://' not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_names_files_that_are_there():
+    text = (REPOSITORY / 'README.md').read_text(encoding='utf-8')
+    named = set(re.findall(r'(?:-opt |`)((?:options|scripts|docs)/[\w./-]+\.\w+)', text))
+    assert len(named) > 6 and [path for path in sorted(named) if not (REPOSITORY / path).exists()] == []
 
 
 def test_ci_is_the_test_command():

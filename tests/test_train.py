@@ -135,7 +135,7 @@ def test_the_experiment_keeps_the_options_that_ran(tmp_path: Path, tiny_data: Pa
 
 def test_two_torchrun_processes_train_and_validate_without_a_gpu(tmp_path: Path, tiny_data: Path, photographs: Path):
     changes = small(tiny_data, photographs, **{'datasets:train:num_worker_per_gpu': 1})
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29517']
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     command += ['-m', 'rfdn_plugin.train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml', *changes]
     env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
@@ -198,11 +198,18 @@ BAD_INPUT = {
     'other network': ({'path:pretrain_network_g': 'other.pth'}, ['another network than RFDN', 'esa']),
     'few pictures': (
         {'datasets:train:batch_size_per_gpu': 10, 'datasets:train:dataset_enlarge_ratio': 1},
-        ['9 pictures', 'after 0 of 10 iterations', 'dataset_enlarge_ratio'],
+        ['9 pictures', 'nothing would be trained', 'dataset_enlarge_ratio to 2'],
     ),
-    'short training': (
-        {'datasets:train:batch_size_per_gpu': 5, 'datasets:train:dataset_enlarge_ratio': 1},
-        ['after 6 of 10 iterations', 'dataset_enlarge_ratio'],
+    'arguments that do not go together': ({'network_g:distillation_rate': 2}, ['network_g', 'distillation_rate is 2']),
+    'no GPU': ({'num_gpu': 999}, ['num_gpu', '999', 'auto']),
+    'missing state': ({'path:resume_state': 'gone.state'}, ['path.resume_state', 'gone.state']),
+    'other formats': (
+        {
+            'datasets:val:io_backend:type': 'disk',
+            'datasets:val:dataroot_gt': '{photographs}',
+            'datasets:val:dataroot_lq': 'jpegs',
+        },
+        ['datasets.val', '9 HR pictures have no LR', 'photo0.png'],
     ),
     'unknown key': ({'train:total_itr': 3}, ['train.total_itr', 'total_iter']),
     'text for a number': ({'train:optim_g:lr': 'fast'}, ['train.optim_g.lr', 'fast']),
@@ -214,10 +221,15 @@ def test_bad_input(case: str, tmp_path: Path, tiny_data: Path, photographs: Path
     from rfdn_plugin.cli import main
 
     changes, words = BAD_INPUT[case]
-    changes = {key: str(value).replace('{tiny}', str(tiny_data)) for key, value in changes.items()}
+    folders = {'{tiny}': str(tiny_data), '{photographs}': str(photographs)}
+    for placeholder, folder in folders.items():
+        changes = {key: str(value).replace(placeholder, folder) for key, value in changes.items()}
     _other_network(tmp_path)
     _lmdb_without_a_key(tmp_path, tiny_data)
     (tmp_path / 'folder').mkdir()
+    (tmp_path / 'jpegs').mkdir()
+    for picture in photographs.iterdir():
+        (tmp_path / 'jpegs' / f'{picture.stem}.jpg').write_bytes(picture.read_bytes())
     (tmp_path / 'torn.pth').write_bytes((tmp_path / 'other.pth').read_bytes()[:1000])
     before = sorted(entry.name for entry in tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
@@ -243,6 +255,72 @@ def test_an_experiment_that_exists_is_not_touched(
     assert 'train_RFDN_x2_scratch' in message and '--auto_resume' in message
     assert [path.name for path in tmp_path.rglob('*.pth')] == ['net_g_5.pth']
     assert [path.name for path in (tmp_path / 'experiments').iterdir()] == ['train_RFDN_x2_scratch']
+
+
+def test_auto_resume_with_nothing_to_resume_checks_as_a_start_does(
+    tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys
+):
+    """The flag stands in every job script: a first start with it must not be less careful."""
+    from rfdn_plugin.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    changes = small(tiny_data, photographs, **{'path:pretrain_network_g': 'gone.pth'})
+    assert main(['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]) == 1
+    assert 'gone.pth' in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_without_a_state_are_not_pushed_aside(
+    tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys
+):
+    from rfdn_plugin.cli import main
+
+    experiment = tmp_path / 'experiments/train_RFDN_x2_scratch'
+    for name in ('models/net_g_5.pth', 'training_states/5.state'):
+        (experiment / name).parent.mkdir(parents=True, exist_ok=True)
+        (experiment / name).write_bytes(b'torn')
+    monkeypatch.chdir(tmp_path)
+    changes = small(tiny_data, photographs)
+    assert main(['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]) == 1
+    assert 'no' in capsys.readouterr().err and (experiment / 'models/net_g_5.pth').read_bytes() == b'torn'
+
+
+def test_epochs_that_drop_their_last_batch_do_not_end_the_training_early(
+    tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    """9 pictures are one batch of 5 an epoch; BasicSR plans two, and would stop after 6 of 10 iterations."""
+    changes = small(
+        tiny_data, photographs, **{'datasets:train:batch_size_per_gpu': 5, 'datasets:train:dataset_enlarge_ratio': 1}
+    )
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    assert weights(tmp_path)['metadata']['iterations'] == '10'
+
+
+def test_a_resumed_run_with_another_batch_goes_on_to_its_end(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs, **{'datasets:train:dataset_enlarge_ratio': 2})
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    smaller = [*changes, 'datasets:train:batch_size_per_gpu=1', 'train:total_iter=60']
+    outcome = rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *smaller, cwd=tmp_path)
+    assert outcome.returncode == 0 and weights(tmp_path)['metadata']['iterations'] == '60', outcome.stderr[-2000:]
+
+
+def test_a_debug_run_is_checked_under_its_own_name(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs, **{'train:total_iter': 2})
+    for name in ('debug_train_RFDN_x2_scratch', 'train_RFDN_x2_scratch'):
+        flags = ['--debug'] if name.startswith('debug') else []
+        outcome = rfdn('train', '-opt', option_file(), *flags, '--force_yml', *changes, cwd=tmp_path)
+        assert outcome.returncode == 0 and weights(tmp_path, name)['metadata']['iterations'] == '2', outcome.stderr[
+            -500:
+        ]
+
+
+def test_a_launcher_that_started_nothing(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys):
+    from rfdn_plugin.cli import main
+
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    monkeypatch.chdir(tmp_path)
+    arguments = ['train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml']
+    assert main([*arguments, *small(tiny_data, photographs)]) == 1
+    assert 'torchrun' in capsys.readouterr().err
 
 
 def test_a_test_without_weights_is_refused(tmp_path: Path, monkeypatch, capsys):

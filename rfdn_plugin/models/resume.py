@@ -9,6 +9,7 @@ not depend on the worker that reads them: with `FastPairedImageDataset` and `sam
 from __future__ import annotations
 
 import functools
+import math
 import random
 import signal
 from collections.abc import Callable
@@ -42,11 +43,15 @@ def install() -> None:
     original = getattr(basicsr.train.create_train_val_dataloader, 'original', basicsr.train.create_train_val_dataloader)
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
-        loader, sampler, *others = original(opt, logger)
-        sampler.go_on_after(opt.get('resumed_iteration', 0), loader.batch_size)
+        loader, sampler, val_loaders, _, total_iters = original(opt, logger)
+        done = opt.get('resumed_iteration', 0)
+        sampler.go_on_after(done, loader.batch_size)
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
         _Run.sampler = sampler
-        return loader, sampler, *others
+        # BasicSR plans its epochs with the smaller batch that it drops, for one GPU, and from the beginning: it would
+        # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch.
+        total_epochs = opt.get('resumed_epoch', 0) + math.ceil(max(total_iters - done, 0) / max(len(loader), 1))
+        return loader, sampler, val_loaders, total_epochs, total_iters
 
     create_train_val_dataloader.original = original
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
@@ -87,9 +92,14 @@ def _start_worker(start: Callable[[int], None] | None, number: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_SECONDS))
 
 
-def asked_to_leave() -> str | None:
-    """The name of the signal that asked, or None."""
-    return None if _Run.signal is None else signal.Signals(_Run.signal).name
+def asked_to_leave(device: torch.device, together: bool) -> str | None:
+    """The name of the signal that asked this process or, `together`, any process of the training; None without one."""
+    number = _Run.signal or 0
+    if together:  # all leave after the same iteration, or one would wait for the others for ever
+        shared = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+        number = int(shared)
+    return signal.Signals(number).name if number else None
 
 
 def random_state() -> dict[str, Any]:

@@ -58,7 +58,9 @@ class RFDNModel(SRModel):
         """Say which network it is and how large, in a line instead of SRModel's hundred."""
         wrapper = '' if net is self.get_bare_model(net) else f' in {type(net).__name__}'
         parameters = sum(parameter.numel() for parameter in net.parameters())
-        get_root_logger().info(f'Network: {type(self.get_bare_model(net)).__name__}{wrapper}, {parameters:,} parameters.')
+        get_root_logger().info(
+            f'Network: {type(self.get_bare_model(net)).__name__}{wrapper}, {parameters:,} parameters.'
+        )
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
@@ -102,7 +104,7 @@ class RFDNModel(SRModel):
         """
         super().optimize_parameters(current_iter)
         self.iteration = current_iter
-        asked = resume.asked_to_leave()
+        asked = resume.asked_to_leave(self.device, together=self.opt['dist'])
         if asked is not None:
             self.save(resume.current_epoch(), current_iter)
             get_root_logger().warning(f'{asked}: saved iteration {current_iter}; --auto_resume goes on from there.')

@@ -61,5 +61,5 @@ def _shapes(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -
     return f'{name}: network {tuple(own[name].shape)}, file {tuple(state[name].shape)}'
 
 
-def _some(names: list[str], most: int = 6) -> str:
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+def _some(names: list[str], most: int = 12) -> str:
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
