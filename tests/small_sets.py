@@ -29,7 +29,12 @@ def write(path: Path, rgb: np.ndarray) -> None:
 
 
 def make_set(
-    root: Path, scale: int = 2, *, border: str = 'symmetric', div2k_names: bool = True, names: tuple[str, ...] = tuple(PLACES)
+    root: Path,
+    scale: int = 2,
+    *,
+    border: str = 'symmetric',
+    div2k_names: bool = True,
+    names: tuple[str, ...] = tuple(PLACES),
 ) -> dict[str, str]:
     """Write HR and LR below `root`; gives the section of `sets` that reads them."""
     for name in names:

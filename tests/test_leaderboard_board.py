@@ -34,7 +34,12 @@ BICUBIC = {'type': 'bicubic', 'scale': 2}
 def content(tmp_path) -> dict:
     """Bicubic and one network on one set at x2."""
     sets = {'Small': make_set(tmp_path / 'set')}
-    return {'name': 'test', 'sets': sets, 'entries': [BICUBIC, network_entry('net', make_weights(tmp_path / 'net.pth'))], **FAST}
+    return {
+        'name': 'test',
+        'sets': sets,
+        'entries': [BICUBIC, network_entry('net', make_weights(tmp_path / 'net.pth'))],
+        **FAST,
+    }
 
 
 def run_board(content: dict, out: Path, workers: int = 1) -> dict:
@@ -60,6 +65,10 @@ def row_of(board: dict, name: str) -> dict:
     return next(row for row in board['entries'] if row['name'] == name)
 
 
+def rounded(row: dict, set_name: str) -> list[float]:
+    return [round(row['sets'][set_name][metric], 4) for metric in ('psnr_y', 'ssim_y', 'psnr_rgb')]
+
+
 def test_the_json_has_the_design_s_form(content, tmp_path):
     content['entries'].append({'published': 'RFDN', 'scale': 2})
     run_board(content, tmp_path / 'out')
@@ -69,7 +78,9 @@ def test_the_json_has_the_design_s_form(content, tmp_path):
     keys = {'name', 'type', 'scale', 'source', 'weights_sha256', 'params', 'conv_macs_hr720', 'ntire', 'mmengine'}
     assert keys | {'latency_ms', 'peak_memory_mb', 'sets'} <= row.keys()
     assert (row['type'], row['scale'], row['source']) == ('RFDN', 2, 'measured')
-    assert len(row['weights_sha256']) == 64 and isinstance(row['params'], int) and isinstance(row['conv_macs_hr720'], int)
+    assert (
+        len(row['weights_sha256']) == 64 and isinstance(row['params'], int) and isinstance(row['conv_macs_hr720'], int)
+    )
     assert row['ntire'].keys() == {'flops', 'activations', 'convs'}
     small = row['sets']['Small']
     assert small.keys() == {'psnr_y', 'ssim_y', 'psnr_rgb', 'images'}
@@ -276,7 +287,9 @@ def test_an_entry_that_fails_in_the_middle_does_not_stop_the_others(content, tmp
     assert row_of(board, 'net')['sets']['Small']['psnr_y'] > 20
     printed = ' '.join(capsys.readouterr().out.split())
     assert 'failed bad x2' in printed
-    assert 'failed' in (out / 'leaderboard.md').read_text() and 'bad x2 failed' in (out / 'leaderboard.html').read_text()
+    assert (
+        'failed' in (out / 'leaderboard.md').read_text() and 'bad x2 failed' in (out / 'leaderboard.html').read_text()
+    )
 
 
 def test_a_killed_worker_is_told_and_what_was_done_is_kept(content, tmp_path, monkeypatch):
@@ -333,7 +346,9 @@ def test_pictures_made_elsewhere(content, tmp_path):
         write(tmp_path / 'sr/Small' / f'{name}_test_RFDN.png', mod_crop(photograph(name), 2))
         write(tmp_path / 'bgr/Small' / f'{name}.png', mod_crop(photograph(name), 2)[..., ::-1])
     for folder in ('sr', 'bgr'):
-        content['entries'].append({'name': folder, 'type': 'images', 'scale': 2, 'dir': str(tmp_path / folder / '{set}')})
+        content['entries'].append(
+            {'name': folder, 'type': 'images', 'scale': 2, 'dir': str(tmp_path / folder / '{set}')}
+        )
     board = run_board(content, tmp_path / 'out')
     perfect = row_of(board, 'sr')['sets']['Small']
     assert perfect['psnr_y'] is None and perfect['ssim_y'] == pytest.approx(1)  # infinite: JSON has no number for it
@@ -369,7 +384,8 @@ def test_scales_and_further_metrics(content, tmp_path):
     make_weights(tmp_path / 'net3.pth', 3)
     content['entries'] = [
         {**BICUBIC, 'scale': [2, 3]},
-        network_entry('net', f'{tmp_path}/net{{scale}}.pth', scale=3) | {'metrics': {'mine': {'type': 'calculate_ssim'}}},
+        network_entry('net', f'{tmp_path}/net{{scale}}.pth', scale=3)
+        | {'metrics': {'mine': {'type': 'calculate_ssim'}}},
     ]
     content['metrics'] = {'ssim_rgb': {'type': 'calculate_ssim'}}
     board = run_board(content, tmp_path / 'out')
@@ -474,7 +490,7 @@ def test_the_public_weights_have_the_facts_figures(data_root, tmp_path):
         **FAST,
     }
     board = run_board(content, tmp_path, workers=evaluate_module.available_cores())
-    found = {row['name']: [round(row['sets']['Set5'][metric], 4) for metric in ('psnr_y', 'ssim_y', 'psnr_rgb')] for row in board['entries']}
+    found = {row['name']: rounded(row, 'Set5') for row in board['entries']}
     assert found['Bicubic'] == [28.4305, 0.8113, 26.6947]
     assert found['RFDN_AIM'] == [32.1589, 0.8946, 30.2544]
     assert found['IMDN'] == [32.2096, 0.8948, 30.3005]
@@ -485,7 +501,10 @@ def test_the_public_weights_have_the_facts_figures(data_root, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('scale', 'imdn', 'bicubic'),
-    [(2, [37.9960, 0.9605, 35.8081], [33.6779, 0.9304, 31.7953]), (3, [34.3597, 0.9270, 32.3587], [30.4043, 0.8690, 28.6252])],
+    [
+        (2, [37.9960, 0.9605, 35.8081], [33.6779, 0.9304, 31.7953]),
+        (3, [34.3597, 0.9270, 32.3587], [30.4043, 0.8690, 28.6252]),
+    ],
 )
 def test_the_other_scales_of_the_facts(data_root, tmp_path, scale, imdn, bicubic):
     sets = data_root / 'benchmarks'
@@ -499,19 +518,19 @@ def test_the_other_scales_of_the_facts(data_root, tmp_path, scale, imdn, bicubic
         **FAST,
     }
     board = run_board(content, tmp_path, workers=evaluate_module.available_cores())
-    found = [[round(row['sets']['Set5'][metric], 4) for metric in ('psnr_y', 'ssim_y', 'psnr_rgb')] for row in board['entries']]
-    assert found == [bicubic, imdn]
+    assert [rounded(row, 'Set5') for row in board['entries']] == [bicubic, imdn]
 
 
 def test_a_public_onnx_file_equals_its_network(data_root, tmp_path):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
     make_set(tmp_path / 'set', 4)
+    onnx_file = data_root / 'weights/third_party/rfdn_x4.onnx'
     content = {
         'name': 'onnx',
         'sets': {'Small': {'hr': str(tmp_path / 'set/HR'), 'lr': str(tmp_path / 'set/X{scale}')}},
         'entries': [
-            {'name': 'onnx', 'type': 'onnx', 'scale': 4, 'img_range': 255, 'weights': str(data_root / 'weights/third_party/rfdn_x4.onnx')},
+            {'name': 'onnx', 'type': 'onnx', 'scale': 4, 'img_range': 255, 'weights': str(onnx_file)},
             {'name': 'torch', 'scale': 4, 'weights': str(data_root / 'weights/official/RFDN_AIM.pth')},
         ],
         **FAST,

@@ -93,7 +93,12 @@ def test_an_onnx_file_is_counted_like_its_network(tmp_path):
     from onnx import TensorProto, helper, numpy_helper
 
     network = ByHand().eval()
-    weights = {'w1': network.first.weight, 'b1': network.first.bias, 'w2': network.grouped.weight, 'w3': network.up.weight}
+    weights = {
+        'w1': network.first.weight,
+        'b1': network.first.bias,
+        'w2': network.grouped.weight,
+        'w3': network.up.weight,
+    }
     initializers = [numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in weights.items()]
     nodes = [
         helper.make_node('Conv', ['input', 'w1', 'b1'], ['a'], pads=[1, 1, 1, 1]),

@@ -47,7 +47,14 @@ def test_numbers_agree_with_scikit_image(crop):
     assert scores['psnr_y'] == pytest.approx(peak_signal_noise_ratio(y_hr, y_sr, data_range=255), abs=1e-5)
     assert scores['psnr_rgb'] == pytest.approx(peak_signal_noise_ratio(inner_hr, inner_sr, data_range=255), abs=1e-9)
     _, ssim = structural_similarity(
-        y_hr, y_sr, data_range=255, gaussian_weights=True, sigma=1.5, win_size=11, use_sample_covariance=False, full=True
+        y_hr,
+        y_sr,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        win_size=11,
+        use_sample_covariance=False,
+        full=True,
     )
     assert scores['ssim_y'] == pytest.approx(ssim[5:-5, 5:-5].mean(), abs=1e-5)
 
@@ -83,7 +90,7 @@ def test_verification_notices_a_deviation(monkeypatch):
 
     hr = photograph('coffee')
     monkeypatch.setattr(metrics, 'calculate_ssim', lambda *_: 0.5)
-    with pytest.raises(RFDNError, match='0.5 by BasicSR'):
+    with pytest.raises(RFDNError, match=r'0\.5 by BasicSR'):
         Reference(hr, 2).score(noisy(hr), verify=True)
 
 
@@ -92,7 +99,10 @@ def test_further_metrics_are_basicsr_s():
 
     hr = photograph('astronaut', (210, 220))
     sr = noisy(hr)
-    metrics = {'niqe': {'type': 'calculate_niqe', 'better': 'lower'}, 'ssim_rgb': {'type': 'calculate_ssim', 'crop_border': 7}}
+    metrics = {
+        'niqe': {'type': 'calculate_niqe', 'better': 'lower'},
+        'ssim_rgb': {'type': 'calculate_ssim', 'crop_border': 7},
+    }
     found = Reference(hr, 4).further(sr, metrics)
     assert found['niqe'] == pytest.approx(calculate_niqe(sr[..., ::-1], 4))
     assert found['ssim_rgb'] == calculate_ssim(sr[..., ::-1], hr[..., ::-1], 7)
@@ -116,7 +126,7 @@ def test_pyiqa_is_optional_and_its_licence_is_told():
     try:
         import pyiqa  # noqa: F401
     except ImportError:
-        with pytest.raises(RFDNError, match='pip install pyiqa.*Noncommercial'):
+        with pytest.raises(RFDNError, match=r'pip install pyiqa.*Noncommercial'):
             Reference(hr, 2).further(hr, {'lpips': {'type': 'pyiqa', 'metric': 'lpips'}})
     else:
         pytest.skip('pyiqa is installed; its metrics fetch weights from the network')

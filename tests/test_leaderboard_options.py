@@ -70,12 +70,21 @@ def test_the_design_document_s_kinds_of_entries():
     [
         ({'latencie': {}}, 'latencie: unknown key (did you mean latency?)'),
         ({'latency': {'thread': 1}}, 'latency.thread: unknown key (did you mean threads?)'),
-        ({'sets': {'S': {'hr': 'a', 'lr': 'b', 'filename_tmp': '{}'}}}, 'filename_tmp: unknown key (did you mean filename_tmpl?)'),
-        ({'entries': [{'name': 'a', 'weigths': 'w', 'scale': 2}]}, 'entries[0].weigths: unknown key (did you mean weights?)'),
+        ({'sets': {'S': {'hr': 'a', 'lr': 'b', 'filename_tmp': '{}'}}}, 'unknown key (did you mean filename_tmpl?)'),
+        (
+            {'entries': [{'name': 'a', 'weigths': 'w', 'scale': 2}]},
+            'entries[0].weigths: unknown key (did you mean weights?)',
+        ),
         ({'entries': [{'name': 'a', 'type': 'bicubik', 'scale': 2}]}, "no type 'bicubik' (did you mean bicubic?)"),
-        ({'entries': [{'name': 'a', 'type': 'RFDM', 'weights': 'w', 'scale': 2}]}, "no network 'RFDM' (did you mean RFDN?)"),
+        (
+            {'entries': [{'name': 'a', 'type': 'RFDM', 'weights': 'w', 'scale': 2}]},
+            "no network 'RFDM' (did you mean RFDN?)",
+        ),
         ({'entries': [{'name': 'a', 'weights': 'w.onnx', 'scale': 2}]}, 'add `type: onnx`'),
-        ({'entries': [{'name': 'a', 'type': 'bicubic', 'scale': '2'}]}, "scale[0]: input should be a valid integer, not '2'"),
+        (
+            {'entries': [{'name': 'a', 'type': 'bicubic', 'scale': '2'}]},
+            "scale[0]: input should be a valid integer, not '2'",
+        ),
         ({'entries': []}, 'at least 1 item'),
         ({'entries': ['bicubic']}, 'an entry is a mapping'),
         ({'entries': [BICUBIC, {**BICUBIC, 'scale': [3, 2]}]}, "two entries are named 'Bicubic' at x2"),

@@ -48,7 +48,9 @@ def test_an_lmdb_gives_the_same_pictures_as_folders(tmp_path):
     section = make_set(tmp_path, div2k_names=False)
     files = sorted(file.name for file in (tmp_path / 'HR').iterdir())
     for folder in ('HR', 'X2'):
-        make_lmdb_from_imgs(str(tmp_path / folder), str(tmp_path / f'{folder}.lmdb'), files, [Path(f).stem for f in files])
+        make_lmdb_from_imgs(
+            str(tmp_path / folder), str(tmp_path / f'{folder}.lmdb'), files, [Path(f).stem for f in files]
+        )
     from_lmdb = opened({'hr': f'{tmp_path}/HR.lmdb', 'lr': f'{tmp_path}/X{{scale}}.lmdb'})
     from_folder = opened(section)
     assert from_lmdb.names == from_folder.names
@@ -150,7 +152,8 @@ def test_a_file_that_is_no_picture_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ('name', 'border'), [('Set5', 'symmetric'), ('Set14', 'replicate'), ('BSD100', 'replicate'), ('Urban100_part', 'replicate')]
+    ('name', 'border'),
+    [('Set5', 'symmetric'), ('Set14', 'replicate'), ('BSD100', 'replicate'), ('Urban100_part', 'replicate')],
 )
 def test_the_public_sets_are_matlab_s(data_root, name, border):
     folder = data_root / 'benchmarks' / name

@@ -65,7 +65,10 @@ def test_a_baseline_has_the_score_of_a_baseline(year):
     complete = ntire.score(year, rules.flops, rules.params, 1.0)
     assert complete == {'score': pytest.approx(math.exp(2)), 'complete': True}
     partial = ntire.score(year, rules.flops, rules.params)
-    assert partial == {'score': pytest.approx((rules.flops_weight + rules.params_weight) * math.exp(2)), 'complete': False}
+    assert partial == {
+        'score': pytest.approx((rules.flops_weight + rules.params_weight) * math.exp(2)),
+        'complete': False,
+    }
 
 
 def test_weights_of_the_years():

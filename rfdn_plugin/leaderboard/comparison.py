@@ -104,7 +104,10 @@ def write_comparison(
 
     grid_height = max(rows, 2) * cell_height - _GAP
     whole, ratio = _fitted(hr, height=grid_height, width=2 * side + _GAP)
-    canvas_size = (3 * _GAP + whole.width + columns * (side + _GAP) - _GAP, head + max(rows * cell_height, whole.height + _GAP))
+    canvas_size = (
+        3 * _GAP + whole.width + columns * (side + _GAP) - _GAP,
+        head + max(rows * cell_height, whole.height + _GAP),
+    )
     canvas = Image.new('RGB', canvas_size, _PAPER)
     draw = ImageDraw.Draw(canvas)
     font, small = _font(_FONT_SIZE), _font(_FONT_SIZE - 2)

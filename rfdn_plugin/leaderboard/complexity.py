@@ -230,5 +230,3 @@ def _onnx_macs(node: Any, weight: tuple[int, ...], outputs: int) -> int:
     groups = attributes['group'].i if 'group' in attributes else 1
     # weight is (in, out / groups, kernel): outputs / (out * stride) input positions, each with all of the weights.
     return outputs // (weight[1] * groups * stride) * math.prod(weight)
-
-

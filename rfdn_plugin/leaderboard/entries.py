@@ -16,7 +16,14 @@ from rfdn_plugin import __version__
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import sha256
 from rfdn_plugin.leaderboard.options import BicubicEntry, EntryOptions, ImagesEntry, NetworkEntry, OnnxEntry
-from rfdn_plugin.leaderboard.predictors import ImagesPredictor, NetworkPredictor, OnnxPredictor, Predictor, bicubic, find_images
+from rfdn_plugin.leaderboard.predictors import (
+    ImagesPredictor,
+    NetworkPredictor,
+    OnnxPredictor,
+    Predictor,
+    bicubic,
+    find_images,
+)
 from rfdn_plugin.leaderboard.sets import TestSet
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.detect import Identity, identify, read_shapes, shapes_of
@@ -128,7 +135,9 @@ def _identify(options: NetworkEntry, scale: int) -> Identity:
     checkpoint = read_checkpoint(options.weights, options.param_key)
     shown = read_shapes(shapes_of(checkpoint.tensors), options.weights).arguments.get('upscale', scale)
     if shown != scale:
-        raise RFDNError(f'entry {options.name}: {options.weights} holds weights of x{shown}: correct scale {scale} or weights.')
+        raise RFDNError(
+            f'entry {options.name}: {options.weights} holds weights of x{shown}: correct scale {scale} or weights.'
+        )
     arguments = {'upscale': scale, **options.arguments}
     return identify(checkpoint, type=options.type, img_range=options.img_range, **arguments)
 

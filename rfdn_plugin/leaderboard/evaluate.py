@@ -222,13 +222,18 @@ def check_sets(plan: Plan, pool: Pool, cache: Cache) -> dict[tuple[str, int], di
     keys = {key: digest('check', test_set.digest, test_set.scale) for key, test_set in plan.sets.items()}
     known = {key: cache.lines(keys[key]) for key in plan.sets}
     tasks = [
-        (key, index) for key, test_set in plan.sets.items() for index, name in enumerate(test_set.names) if name not in known[key]
+        (key, index)
+        for key, test_set in plan.sets.items()
+        for index, name in enumerate(test_set.names)
+        if name not in known[key]
     ]
     for (key, index), result in _shown(pool.run('check', tasks), len(tasks), 'checking sets'):
         name = plan.sets[key].names[index]
         known[key][name] = result
         cache.append(keys[key], name, result)
-    return {key: _summary([known[key][name] for name in plan.sets[key].names], plan.sets[key].names) for key in plan.sets}
+    return {
+        key: _summary([known[key][name] for name in plan.sets[key].names], plan.sets[key].names) for key in plan.sets
+    }
 
 
 def _summary(pictures: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
@@ -273,7 +278,9 @@ def evaluate(plan: Plan, pool: Pool, cache: Cache) -> Evaluation:
         for label, entry in plan.entries.items():
             if entry.scale == test_set.scale:
                 scores = evaluation.scores[label, test_set.name]
-                evaluation.scores[label, test_set.name] = {name: scores[name] for name in test_set.names if name in scores}
+                evaluation.scores[label, test_set.name] = {
+                    name: scores[name] for name in test_set.names if name in scores
+                }
     return evaluation
 
 

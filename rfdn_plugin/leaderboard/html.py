@@ -32,11 +32,17 @@ def render(board: dict[str, Any], pictures: list[dict[str, Any]], captions: dict
         pictures: As `report.write_outputs` takes them, with `crop`.
         captions: By index in `pictures`, then by entry name.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
+    )
     template = environment.from_string(_file('report.html.j2'))
     sections = [_section(board, scale, pictures, captions) for scale in v.scales(board)]
-    warnings = [('', f'{row["name"]} x{row["scale"]}: {text}') for row in board['entries'] for text in row.get('warnings', ())]
-    warnings += [('failed', f'{r["name"]} x{r["scale"]} failed: {r["error"]}') for r in board['entries'] if 'error' in r]
+    warnings = [
+        ('', f'{row["name"]} x{row["scale"]}: {text}') for row in board['entries'] for text in row.get('warnings', ())
+    ]
+    warnings += [
+        ('failed', f'{r["name"]} x{r["scale"]} failed: {r["error"]}') for r in board['entries'] if 'error' in r
+    ]
     return template.render(
         board=board,
         sections=sections,
@@ -59,12 +65,16 @@ def _scores(board: dict[str, Any]) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for row in board['entries']:
         for set_name, values in row['sets'].items() if row['source'] == 'measured' else ():
-            by_picture = {name: None if f['psnr_y'] is None else round(f['psnr_y'], 4) for name, f in values['images'].items()}
+            by_picture = {
+                name: None if f['psnr_y'] is None else round(f['psnr_y'], 4) for name, f in values['images'].items()
+            }
             scores.setdefault(str(row['scale']), {}).setdefault(set_name, {})[row['name']] = by_picture
     return scores
 
 
-def _section(board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], captions: dict[int, dict[str, str]]) -> dict:
+def _section(
+    board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], captions: dict[int, dict[str, str]]
+) -> dict:
     view = v.view(board, scale)
     titles, costs = _cost_table(view)
     pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
@@ -84,7 +94,8 @@ def _section(board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], 
         'costs': costs,
         'further_titles': further_titles,
         'further': [
-            (row, [view.quality.get((i, s, m), v.Cell('–')) for s, m in further_titles]) for i, row in enumerate(view.rows)
+            (row, [view.quality.get((i, s, m), v.Cell('–')) for s, m in further_titles])
+            for i, row in enumerate(view.rows)
         ]
         if further_titles
         else [],
@@ -101,7 +112,9 @@ def _section(board: dict[str, Any], scale: int, pictures: list[dict[str, Any]], 
 
 
 def _two_best(view: v.ScaleView, names: list[str], set_name: str | None) -> list[str]:
-    values = {view.rows[i]['name']: view.quality[i, s, m].value for i, s, m in view.quality if (s, m) == (set_name, 'psnr_y')}
+    values = {
+        view.rows[i]['name']: view.quality[i, s, m].value for i, s, m in view.quality if (s, m) == (set_name, 'psnr_y')
+    }
     ranked = sorted(names, key=lambda name: -(values.get(name) or 0))
     return (ranked + ranked)[:2]
 

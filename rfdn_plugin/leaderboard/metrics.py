@@ -38,7 +38,9 @@ class Reference:
 
     def __init__(self, hr: np.ndarray, crop: int) -> None:
         if min(hr.shape[:2]) < 2 * crop + 11:
-            raise RFDNError(f'a picture of {hr.shape[1]}x{hr.shape[0]} is too small for SSIM with {crop} pixels cropped.')
+            raise RFDNError(
+                f'a picture of {hr.shape[1]}x{hr.shape[0]} is too small for SSIM with {crop} pixels cropped.'
+            )
         self.crop = crop
         self.bgr = _bgr(hr)
         self.y = to_y_channel(self.bgr)
@@ -67,7 +69,9 @@ class Reference:
         if verify:
             of_record = calculate_ssim(y, self.y, self.crop)
             if not abs(ssim_y - of_record) < LARGEST_DEVIATION:
-                raise RFDNError(f'SSIM is {ssim_y!r} here and {of_record!r} by BasicSR: report this with your versions.')
+                raise RFDNError(
+                    f'SSIM is {ssim_y!r} here and {of_record!r} by BasicSR: report this with your versions.'
+                )
         return {
             'psnr_y': float(calculate_psnr(y, self.y, self.crop)),
             'ssim_y': ssim_y,
@@ -102,7 +106,8 @@ class Reference:
                 warnings.simplefilter('ignore', RuntimeWarning)  # NIQE of a picture below 96 pixels: it gives NaN
                 return float(metric(img=sr_bgr, img2=self.bgr, **arguments))
         except KeyError as error:
-            raise RFDNError(f'metrics.{name}: BasicSR has no metric {kind}: it has {", ".join(METRIC_REGISTRY.keys())}.') from error
+            known = ', '.join(METRIC_REGISTRY.keys())
+            raise RFDNError(f'metrics.{name}: BasicSR has no metric {kind}: it has {known}.') from error
         except TypeError as error:
             raise RFDNError(f'metrics.{name}: {error}.') from error
 

@@ -38,14 +38,16 @@ def print_networks(*, as_json: bool = False, console: Console | None = None) -> 
         print(json.dumps(costs, indent=1))
         return
     console = console or Console()
-    table = Table(title='Registered networks: parameters and multi-adds', title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    title = 'Registered networks: parameters and multi-adds'
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column('type', no_wrap=True)
     for scale in SCALES:
         table.add_column(f'x{scale}', justify='right', no_wrap=True)
         table.add_column('', justify='right', no_wrap=True)
     for name in NETWORKS:
-        cells = [text for c in costs if c['type'] == name for text in (f'{c["params"]:,}', multi_adds(c['conv_macs_hr720']).replace(' ', ''))]
-        table.add_row(name, *cells)
+        own = [cost for cost in costs if cost['type'] == name]
+        cells = [(f'{cost["params"]:,}', multi_adds(cost['conv_macs_hr720']).replace(' ', '')) for cost in own]
+        table.add_row(name, *(text for pair in cells for text in pair))
     console.print(table)
     console.print(
         f'[dim]Multi-adds: multiply-adds of the convolutions for an output of {HR_SIZE[1]}x{HR_SIZE[0]}. {MULTI_ADDS_NOTE}[/dim]',

@@ -48,7 +48,9 @@ def score(year: int, flops: float, params: float, runtime_ratio: float | None = 
         `complete`: whether the runtime is in it.
     """
     rules = YEARS[year]
-    total = rules.flops_weight * math.exp(2 * flops / rules.flops) + rules.params_weight * math.exp(2 * params / rules.params)
+    total = rules.flops_weight * math.exp(2 * flops / rules.flops) + rules.params_weight * math.exp(
+        2 * params / rules.params
+    )
     if runtime_ratio is not None:
         total += rules.runtime_weight * math.exp(2 * runtime_ratio)
     return {'score': total, 'complete': runtime_ratio is not None}

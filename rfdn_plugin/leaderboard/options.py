@@ -186,7 +186,9 @@ class LeaderboardOptions(_Section):
         for metrics in (self.metrics, *(entry.metrics for entry in measured)):
             for name, metric in metrics.items():
                 if not isinstance(metric.get('type'), str):
-                    raise ValueError(f'metrics.{name} has no type: name a metric of BasicSR, e.g. calculate_niqe, or pyiqa')
+                    raise ValueError(
+                        f'metrics.{name} has no type: name a metric of BasicSR, e.g. calculate_niqe, or pyiqa'
+                    )
                 if name in RECORD_METRICS:
                     raise ValueError(f'metrics.{name} is measured anyway: give the further metric another name')
         return self

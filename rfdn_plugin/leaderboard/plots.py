@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -56,7 +56,9 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
         up = (y - y_low) / (y_high - y_low)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_title)} against {escape(x_title)}">']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_title)} against {escape(x_title)}">'
+    ]
     parts += _axes(x_low, x_high, y_low, y_high, place, x_title, y_title)
     centres = [place(point.x, point.y) for point in points]
     taken = [Box(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in centres]
@@ -72,7 +74,15 @@ def _padded(values: Sequence[float], least: float) -> tuple[float, float]:
     return low - padding, high + padding
 
 
-def _axes(x_low, x_high, y_low, y_high, place, x_title: str, y_title: str) -> list[str]:  # noqa: ANN001
+def _axes(
+    x_low: float,
+    x_high: float,
+    y_low: float,
+    y_high: float,
+    place: Callable[[float, float], tuple[float, float]],
+    x_title: str,
+    y_title: str,
+) -> list[str]:
     bottom = HEIGHT - BOTTOM
     parts = []
     for value in _log_ticks(x_low, x_high):
@@ -86,14 +96,27 @@ def _axes(x_low, x_high, y_low, y_high, place, x_title: str, y_title: str) -> li
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.{decimals}f}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_title)}</text>')
+    parts.append(
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_title)}</text>'
+    )
     middle = (TOP + bottom) / 2
     parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(y_title)}</text>')
     return parts
 
 
+_TICKS_IN_A_DECADE = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    tuple(range(1, 10)),
+    tuple(n / 2 for n in range(2, 20)),
+    tuple(n / 10 for n in range(10, 100)),
+)
+"""From coarse to fine: the first that puts three ticks on an axis is taken."""
+
+
 def _log_ticks(low: float, high: float) -> list[float]:
-    for steps in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), tuple(n / 2 for n in range(2, 20)), tuple(n / 10 for n in range(10, 100))):
+    for steps in _TICKS_IN_A_DECADE:
         ticks = [s * 10**power for power in range(math.floor(low), math.ceil(high) + 1) for s in steps]
         ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
         if len(ticks) >= 3:

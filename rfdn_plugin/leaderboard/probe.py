@@ -59,5 +59,3 @@ def _colour_order(reference: Reference, sr: np.ndarray) -> str | None:
     if swapped > as_given + CLEARLY_BETTER:
         return f'{as_given:.2f} dB on RGB, {swapped:.2f} with red and blue exchanged: the files are BGR'
     return None
-
-

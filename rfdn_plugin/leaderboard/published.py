@@ -39,7 +39,13 @@ def published_row(name: str, scale: int) -> dict[str, Any]:
             result = {key: value for key, value in row.items() if key not in ('cite', 'sets')}
             source = content['sources'][row['cite']]
             sets = {set_name: _figures(values) for set_name, values in row.get('sets', {}).items()}
-            return {**result, 'source': 'published', 'sets': sets, 'citation': source['text'], 'secondary': source['secondary']}
+            return {
+                **result,
+                'source': 'published',
+                'sets': sets,
+                'citation': source['text'],
+                'secondary': source['secondary'],
+            }
     known = published_names(scale) or published_names()
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f'did you mean {nearest[0]}? ' if nearest and nearest[0] != name else ''

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.files import atomic_write
-from rfdn_plugin.leaderboard.board import write_json
 from rfdn_plugin.leaderboard.comparison import most_different_crop, write_comparison
 from rfdn_plugin.leaderboard.html import render
 from rfdn_plugin.leaderboard.options import ReportOptions
@@ -55,3 +55,9 @@ def captions(board: dict[str, Any], shown: dict[str, Any]) -> dict[str, str]:
             psnr = '∞' if image['psnr_y'] is None else f'{image["psnr_y"]:.2f}'
             found[row['name']] = f'{psnr} dB / {image["ssim_y"]:.4f}'
     return found
+
+
+def write_json(board: dict[str, Any], path: Path) -> None:
+    """The board as JSON; see docs/leaderboard.md for its form."""
+    with atomic_write(path, 'w') as stream:
+        json.dump(board, stream, indent=1, ensure_ascii=False, allow_nan=False)

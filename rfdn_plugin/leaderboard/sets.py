@@ -93,7 +93,9 @@ class TestSet:
         try:
             pair = self.dataset[index]
         except (AttributeError, TypeError, ValueError, OSError) as error:  # OpenCV returned nothing to go on with
-            raise RFDNError(f'set {self.name} x{self.scale}: {name} cannot be decoded: replace its files ({error}).') from error
+            raise RFDNError(
+                f'set {self.name} x{self.scale}: {name} cannot be decoded: replace its files ({error}).'
+            ) from error
         return Picture(self.name, name, self.scale, pair['lq'], tensor2img(pair['gt'], rgb2bgr=False))
 
 
@@ -234,7 +236,9 @@ def check_pair(test_set: TestSet, index: int) -> dict[str, Any]:
     hr, lr = pictures['hr'], pictures['lr']
     _refuse_sizes(test_set, name, hr.shape[:2], lr.shape[:2])
     # LR of a HR that is no multiple of the scale is made from the HR cropped, or from the whole one and cropped.
-    sources = [mod_crop(hr, scale)] if lr.shape[0] * scale <= hr.shape[0] and lr.shape[1] * scale <= hr.shape[1] else [hr]
+    sources = (
+        [mod_crop(hr, scale)] if lr.shape[0] * scale <= hr.shape[0] and lr.shape[1] * scale <= hr.shape[1] else [hr]
+    )
     differences = {
         border: float(np.abs(downscale(source, scale, border).astype(np.int16) - lr).mean())
         for source in sources

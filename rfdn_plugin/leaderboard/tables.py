@@ -32,10 +32,11 @@ def print_board(board: dict[str, Any], console: Console | None = None) -> None:
     if setup := v.setup(board):
         console.print(f'[dim]{escape(setup)}[/dim]', highlight=False)
     for row in board['entries']:
+        label = f'{escape(row["name"])} x{row["scale"]}'
         for warning in row.get('warnings', ()):
-            console.print(f'[yellow]warning[/yellow] {escape(row["name"])} x{row["scale"]}: {escape(warning)}', highlight=False)
+            console.print(f'[yellow]warning[/yellow] {label}: {escape(warning)}', highlight=False)
         if 'error' in row:
-            console.print(f'[bold red]failed[/bold red] {escape(row["name"])} x{row["scale"]}: {escape(row["error"])}', highlight=False)
+            console.print(f'[bold red]failed[/bold red] {label}: {escape(row["error"])}', highlight=False)
 
 
 def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Table:
@@ -43,7 +44,8 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
     costs = {key: title for key, title in costs.items() if view.has(key)}
     sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
     one_line = width >= 20 + 9 * len(costs) + WIDTH_OF_ONE_LINE_CELL * len(sets)
-    table = Table(title=f'[bold]{escape(board["name"])}[/bold] x{view.scale}', title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    title = f'[bold]{escape(board["name"])}[/bold] x{view.scale}'
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column('Entry', overflow='fold', min_width=12)
     for title in costs.values():
         table.add_column(title, justify='right', no_wrap=True)
@@ -60,7 +62,9 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
         elif row.get('weights_state') == 'raw weights':
             name += ' [dim](raw)[/dim]'
         cells = [_cost(row, key) for key in costs]
-        qualities = ['[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, s, one_line) for s in sets]
+        qualities = [
+            '[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, s, one_line) for s in sets
+        ]
         table.add_row(name, *cells, *qualities)
     return table
 
@@ -76,7 +80,7 @@ def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bo
     if psnr.value is None and ssim.value is None:
         return psnr.text
     styled = _styled(psnr) + ('[dim]≈[/dim]' if psnr.ties else '')
-    return f'{styled}/{_styled(ssim)[:]}' if one_line else f'{styled}\n[dim]{_styled(ssim)}[/dim]'
+    return f'{styled}/{_styled(ssim)}' if one_line else f'{styled}\n[dim]{_styled(ssim)}[/dim]'
 
 
 def _styled(cell: v.Cell) -> str:
@@ -91,10 +95,16 @@ def markdown(board: dict[str, Any]) -> str:
     for scale in v.scales(board):
         view = v.view(board, scale)
         parts += [f'## x{scale}', _markdown_quality_table(view), _markdown_list(view.notes)]
-        parts += [part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part]
+        parts += [
+            part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part
+        ]
         if sources := v.citations(view.rows):
-            parts.append('Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources))
-    trouble = [f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}' for row in board['entries'] for text in _trouble(row)]
+            parts.append(
+                'Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources)
+            )
+    trouble = [
+        f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}' for row in board['entries'] for text in _trouble(row)
+    ]
     if trouble:
         parts.append('## Warnings\n\n' + '\n'.join(trouble))
     environment = board['environment']
@@ -112,7 +122,9 @@ def _markdown_quality_table(view: v.ScaleView) -> str:
     lines = []
     for index, row in enumerate(view.rows):
         cells = ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
-        lines.append([_markdown_name(row), v.count(row.get('params')), v.multi_adds(row.get('conv_macs_hr720')), *cells])
+        lines.append(
+            [_markdown_name(row), v.count(row.get('params')), v.multi_adds(row.get('conv_macs_hr720')), *cells]
+        )
     return _markdown_table(header, lines)
 
 
@@ -182,7 +194,9 @@ def _markdown_pairs(board: dict[str, Any], scale: int) -> str:
     lines = [f'| First − second (dB) | {" | ".join(sets)} |', f'| :-- {"| --: " * len(sets)}|']
     for (a, b), texts in by_names.items():
         lines.append(f'| {_plain(a)} − {_plain(b)} | {" | ".join(texts.get(name, "–") for name in sets)} |')
-    summary = f'Mean difference in PSNR-Y per picture with its {board["confidence"]:.0%} interval; ≈ where it contains zero'
+    summary = (
+        f'Mean difference in PSNR-Y per picture with its {board["confidence"]:.0%} interval; ≈ where it contains zero'
+    )
     return f'<details><summary>{summary}</summary>\n\n' + '\n'.join(lines) + '\n\n</details>'
 
 
@@ -195,7 +209,8 @@ def _plain(text: str) -> str:
 def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
     """One file with a row an entry, one with a row a picture; the set-up is in their names."""
     setup = _setup_name(board)
-    keys = list(dict.fromkeys((s, m) for row in board['entries'] for s, values in row['sets'].items() for m in values if m != 'images'))
+    figures = [(s, m) for row in board['entries'] for s, values in row['sets'].items() for m in values]
+    keys = [(s, m) for s, m in dict.fromkeys(figures) if m != 'images']
     years = list(dict.fromkeys(year for row in board['entries'] for year in row.get('ntire_scores', {})))
     header = ['name', 'scale', 'type', 'source', 'weights_sha256', 'weights_state', 'params', 'conv_macs_hr720']
     header += ['ntire_flops', 'ntire_activations', 'ntire_convs', 'mmengine_flops', 'mmengine_activations']
@@ -219,7 +234,8 @@ def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
         for metric, value in figures.items()
     ]
     summary, pictures = folder / f'leaderboard-{setup}.csv', folder / f'pictures-{setup}.csv'
-    for path, content in ((summary, [header, *lines]), (pictures, [['name', 'scale', 'set', 'picture', 'metric', 'value'], *images])):
+    of_images = ['name', 'scale', 'set', 'picture', 'metric', 'value']
+    for path, content in ((summary, [header, *lines]), (pictures, [of_images, *images])):
         with atomic_write(path, 'w') as stream:
             csv.writer(stream, lineterminator='\n').writerows(content)
     return [summary, pictures]

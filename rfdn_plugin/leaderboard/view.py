@@ -75,7 +75,9 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
 
 def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: str, metric: str) -> None:
     values = {index: row['sets'].get(set_name, {}).get(metric) for index, row in enumerate(rows)}
-    measured = {i: v for i, v in values.items() if v is not None and rows[i]['source'] == 'measured' and metric in RANKED}
+    measured = {
+        i: v for i, v in values.items() if v is not None and rows[i]['source'] == 'measured' and metric in RANKED
+    }
     decimals = 2 if metric.startswith('psnr') else 4
     # Rows that print alike share a rank: what cannot be read must not decide.
     printed = sorted({round(value, decimals) for value in measured.values()}, reverse=True)
@@ -117,7 +119,7 @@ def _notes(board: dict[str, Any], scale: int, sets: Sequence[str]) -> list[str]:
         for info in infos:
             text = info['lr']
             if not info['lr_is_matlab']:
-                text += f" ({info['lr_different_pictures']} pictures, by {info['lr_difference']:.2f} grey levels)"
+                text += f' ({info["lr_different_pictures"]} pictures, by {info["lr_difference"]:.2f} grey levels)'
             sources.setdefault(text, []).append(f'{info["name"]} ({info["pictures"]} pictures)')
         notes.append('LR: ' + '; '.join(f'{", ".join(names)}: {source}' for source, names in sources.items()) + '.')
         grey = [f'{info["name"]}/{name}' for info in infos for name in info['grey']]
@@ -209,15 +211,21 @@ def _latency_text(row: Row) -> str:
 
 
 COST_COLUMNS = [
-    CostColumn('Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'),
-    CostColumn('Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))),
+    CostColumn(
+        'Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'
+    ),
+    CostColumn(
+        'Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))
+    ),
     CostColumn('NTIRE FLOPs', **_nested('ntire', 'flops', 1e9, 4, ' G')),
     CostColumn('Activations', **_nested('ntire', 'activations', 1e6, 2, ' M')),
     CostColumn('Convs', **_nested('ntire', 'convs', 1, 0)),
     CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
     CostColumn('mmengine acts', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
     CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
-    CostColumn('Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)),
+    CostColumn(
+        'Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)
+    ),
     *(
         CostColumn(
             f'NTIRE {year} score',
