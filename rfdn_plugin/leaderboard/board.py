@@ -136,16 +136,17 @@ def run(options: LeaderboardOptions, out: str | Path, workers: int | None = None
         RFDNError: Something is missing or does not fit; before any work.
     """
     state = prepare(options, out)
-    with open_pool(state.plan, workers or options.workers) as pool:
+    workers = workers or options.workers
+    with open_pool(state.plan, workers) as pool:
         state.checks = check_sets(state.plan, pool, state.cache)
         _probe(state, pool)
         state.evaluation = evaluate(state.plan, pool, state.cache)
         _count(state, pool)
-        board = assemble(state)
-        pictures = _pictures(state, board, pool)
     if options.latency is not None:
-        _time(state)
-        board = assemble(state)
+        _time(state)  # while no worker is there to disturb it
+    board = assemble(state)
+    with open_pool(state.plan, workers) as pool:
+        pictures = _pictures(state, board, pool)
     write_outputs(board, pictures, state.out, options.report)
     return board
 
