@@ -255,6 +255,23 @@ def test_faults_are_all_named_before_any_work(content, tmp_path, scored):
     assert not scored and not (tmp_path / 'out/leaderboard.json').exists()
 
 
+def test_pictures_and_metrics_that_do_not_exist_are_named_before_any_work(content, tmp_path, scored):
+    content['report'] = {'pictures': {'Small': ['coffee', 'coffe'], 'Smal': []}}
+    content['metrics'] = {'lpips': {'type': 'calculate_lpips'}}
+    with pytest.raises(
+        RFDNError, match=r'3 faults[\s\S]*no set Smal\.[\s\S]*no picture coffe\.[\s\S]*no metric calculate_lpips'
+    ):
+        run_board(content, tmp_path / 'out')
+    assert not scored
+
+
+def test_the_report_shows_the_pictures_that_were_asked_for(content, tmp_path):
+    content['report'] = {'pictures': {'Small': ['coffee', 'rocket']}}
+    run_board(content, tmp_path / 'out')
+    shown = {file.name for file in (tmp_path / 'out/comparisons').iterdir()}
+    assert shown == {'Small_coffee_x2.png', 'Small_rocket_x2.png'}
+
+
 def test_weights_of_another_network_and_damaged_ones_are_refused(content, tmp_path):
     state = torch.load(tmp_path / 'net.pth', weights_only=True)
     state['params']['fea_conv.weight'][0, 0, 0, 0] = float('nan')
@@ -457,8 +474,7 @@ def test_markdown_and_csv(content, tmp_path):
     assert len(list(csv.DictReader(pictures.open()))) == 2 * 4 * 3
 
 
-@pytest.mark.parametrize('width', [60, 80, 160])
-def test_the_terminal_table_fits_any_width(content, tmp_path, width):
+def test_the_terminal_table_fits_any_width(content, tmp_path):
     from rich.console import Console
 
     from rfdn_plugin.leaderboard.tables import print_board
@@ -467,13 +483,15 @@ def test_the_terminal_table_fits_any_width(content, tmp_path, width):
     content['entries'].append({'published': 'IMDN', 'scale': 2})
     content['entries'][1]['name'] = 'a network with a long name [red]'
     board = run_board(content, tmp_path / 'out')
-    console = Console(width=width, record=True, file=open(os.devnull, 'w'))
-    print_board(board, console)
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= width
     figure = f'{row_of(board, "Bicubic")["sets"]["Small"]["psnr_y"]:.2f}'
-    assert text.count(figure) >= 5  # no figure is cut off
-    assert '[red]' in ' '.join(text.split())
+    for width in (60, 80, 160):
+        with open(os.devnull, 'w') as nowhere:
+            console = Console(width=width, record=True, file=nowhere)
+            print_board(board, console)
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert text.count(figure) >= 5  # no figure is cut off
+        assert '[red]' in ' '.join(text.split())
 
 
 def test_the_public_weights_have_the_facts_figures(data_root, tmp_path):

@@ -158,7 +158,7 @@ def test_plots_stay_inside_and_are_well_formed():
     root = ElementTree.fromstring(scatter(points, 'Parameters', 'PSNR'))
     assert len(root.findall('circle')) == 3 and len(root.findall('path')) == 4
     for circle in root.findall('circle'):
-        assert 54 <= float(circle.get('cx')) <= 426 and 12 <= float(circle.get('cy')) <= 254
+        assert 66 <= float(circle.get('cx')) <= 426 and 12 <= float(circle.get('cy')) <= 254
     assert [text.text for text in root.findall("text[@class='label']")] == [f'network <{n}> & more' for n in (5, 3, 1)]
     assert scatter([], 'x', 'y') == ''
     assert scatter(points[:1], 'x', 'y').count('<path') == 1  # one point alone still has axes

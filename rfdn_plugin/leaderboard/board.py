@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def prepare(options: LeaderboardOptions, out: str | Path) -> Run:
                 published.append(attempt(_published, entry, scale, options.sets))
             else:
                 entries.append(attempt(resolve, entry, scale, [s for s in sets.values() if s.scale == scale]))
+    faults += _report_faults(options, sets.values()) + _metric_faults(options)
     if faults:
         raise RFDNError(
             faults[0] if len(faults) == 1 else '\n  '.join([f'{len(faults)} faults, nothing was computed:', *faults])
@@ -78,6 +79,29 @@ def prepare(options: LeaderboardOptions, out: str | Path) -> Run:
     metrics = dict(options.metrics)
     plan = Plan({entry.label: entry for entry in entries}, sets, metrics, _device(options.device))
     return Run(options, Path(out), plan, published, Cache(Path(out) / 'cache'))
+
+
+def _report_faults(options: LeaderboardOptions, sets: Iterable[TestSet]) -> list[str]:
+    wanted = options.report.pictures if isinstance(options.report.pictures, dict) else {}
+    faults = [f'report.pictures: there is no set {name}.' for name in wanted if name not in options.sets]
+    for test_set in sets:
+        unknown = [name for name in wanted.get(test_set.name, ()) if name not in test_set.names]
+        faults += [f'report.pictures: {test_set.name} x{test_set.scale} has no picture {name}.' for name in unknown]
+    return faults
+
+
+def _metric_faults(options: LeaderboardOptions) -> list[str]:
+    import basicsr  # noqa: F401 (fills the registry)
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    sections = [options.metrics, *(entry.metrics for entry in options.entries if not isinstance(entry, PublishedEntry))]
+    asked = {name: metric['type'] for section in sections for name, metric in section.items()}
+    known = ', '.join([*METRIC_REGISTRY.keys(), 'pyiqa'])
+    return [
+        f'metrics.{name}: BasicSR has no metric {kind}: known are {known}.'
+        for name, kind in asked.items()
+        if kind != 'pyiqa' and kind not in METRIC_REGISTRY
+    ]
 
 
 def _device(wanted: str) -> str:
@@ -112,16 +136,17 @@ def run(options: LeaderboardOptions, out: str | Path, workers: int | None = None
         RFDNError: Something is missing or does not fit; before any work.
     """
     state = prepare(options, out)
-    with open_pool(state.plan, workers or options.workers) as pool:
+    workers = workers or options.workers
+    with open_pool(state.plan, workers) as pool:
         state.checks = check_sets(state.plan, pool, state.cache)
         _probe(state, pool)
         state.evaluation = evaluate(state.plan, pool, state.cache)
         _count(state, pool)
-        board = assemble(state)
-        pictures = _pictures(state, board, pool)
     if options.latency is not None:
-        _time(state)
-        board = assemble(state)
+        _time(state)  # while no worker is there to disturb it
+    board = assemble(state)
+    with open_pool(state.plan, workers) as pool:
+        pictures = _pictures(state, board, pool)
     write_outputs(board, pictures, state.out, options.report)
     return board
 
@@ -212,16 +237,13 @@ def _pictures(state: Run, board: dict[str, Any], pool: Pool) -> list[dict[str, A
 def _chosen_pictures(state: Run, board: dict[str, Any]) -> list[tuple[tuple[str, int], str]]:
     wanted = state.options.report.pictures
     if isinstance(wanted, dict):
-        chosen = []
-        for set_name, names in wanted.items():
-            if set_name not in state.options.sets:
-                raise RFDNError(f'report.pictures: no set {set_name}: there are {", ".join(state.options.sets)}.')
-            for key, test_set in state.plan.sets.items():
-                if unknown := [name for name in names if name not in test_set.names]:
-                    if test_set.name == set_name:
-                        raise RFDNError(f'report.pictures: {set_name} has no picture {unknown[0]}.')
-                chosen += [(key, name) for name in names if test_set.name == set_name]
-        return chosen
+        return [
+            (key, name)
+            for set_name, names in wanted.items()
+            for key in state.plan.sets
+            if key[0] == set_name
+            for name in names
+        ]
     chosen = []
     for scale in sorted({scale for _, scale in state.plan.sets}):
         spreads = [

@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 46
 _FONT = 12
 _LETTER = 6.4  # mean width of a letter at that size
 _RADIUS = 5

@@ -55,7 +55,7 @@ for (const holder of document.querySelectorAll('.scatter')) {
 }
 
 function drawing(points, first, second) {
-  const [width, height, left, right, top, bottom] = [520, 320, 58, 14, 12, 46];
+  const [width, height, left, right, top, bottom] = [520, 320, 68, 14, 12, 46];
   const xs = points.map((point) => point.x);
   const ys = points.map((point) => point.y);
   const range = (values, least) => {
