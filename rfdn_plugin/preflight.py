@@ -198,11 +198,12 @@ def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -
     if not weights:
         return
     from rfdn_plugin.weights.checkpoint import read_checkpoint
-    from rfdn_plugin.weights.matching import match
+    from rfdn_plugin.weights.matching import starting_state
 
     try:
         checkpoint = read_checkpoint(Path(weights).expanduser(), path.get('param_key_g', 'params'))
-        match(net, checkpoint, strict=path.get('strict_load_g', True))
+        resample = options.get('train', {}).get('upsampler_start') == 'resampled'
+        starting_state(net, checkpoint, strict=path.get('strict_load_g', True), resample=resample)
     except RFDNError as error:
         faults.append(f'path.pretrain_network_g: {error}')
 

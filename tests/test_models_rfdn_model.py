@@ -197,3 +197,28 @@ def test_the_average_is_not_held_back_by_the_start(options: dict):
     model.iteration = 10**6
     model.model_ema(decay=0.999)
     assert model.net_g_ema.fea_conv.bias[0].item() == pytest.approx(0.09 + 0.91 * 0.001)
+
+
+@pytest.mark.parametrize('name', sorted(NETWORKS))
+def test_every_network_starts_from_its_other_scale(options: dict, name: str):
+    """As `rfdn transfer` would make it: the body is the file's, the upsampler resampled, whatever it is made of."""
+    from rfdn_plugin.weights.loading import load_network
+    from rfdn_plugin.weights.transfer import to_scale
+
+    arguments = {key: value for key, value in options['network_g'].items() if key not in ('type', 'upscale')}
+    arguments = arguments if 'RFDN' in name else {}
+    small = {'num_block': 1} if name == 'RFANet' else arguments
+    torch.manual_seed(0)
+    options['network_g'] = {'type': name, 'upscale': 2, **small}
+    options['scale'], options['path']['pretrain_network_g'] = 2, None
+    first = build(options)
+    first.save(epoch=-1, current_iter=-1)
+    path = Path(options['path']['models'], 'net_g_latest.pth')
+    expected = to_scale(load_network(path)[1], 3)
+
+    options['network_g']['upscale'] = options['scale'] = 3
+    options['path']['pretrain_network_g'] = str(path)
+    net = build(options).net_g.eval()
+    x = torch.rand(1, next(net.parameters()).shape[1], 20, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), expected(x))

@@ -19,8 +19,7 @@ from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
 from rfdn_plugin.models import resume
 from rfdn_plugin.weights.checkpoint import read_checkpoint
-from rfdn_plugin.weights.matching import match
-from rfdn_plugin.weights.transfer import resample_state
+from rfdn_plugin.weights.matching import starting_state
 
 
 class RFDNModel(SRModel):
@@ -80,21 +79,16 @@ class RFDNModel(SRModel):
             return  # init_training_settings copies the network, which has been loaded, into it
         net = self.get_bare_model(net)
         checkpoint = read_checkpoint(load_path, param_key)
-        matched = match(net, checkpoint, strict=strict)
-        start = self.opt.get('train', {}).get('upsampler_start', 'random')
-        state = checkpoint.tensors
-        if matched.resized and start == 'resampled':
-            state = resample_state(state, net.state_dict())
-        elif matched.resized:
-            state = {name: state[name] for name in matched.loaded}
-        net.load_state_dict(state, strict=False)  # match() has seen to it that nothing else differs
+        resample = self.opt.get('train', {}).get('upsampler_start') == 'resampled'
+        state, others = starting_state(net, checkpoint, strict=strict, resample=resample)
+        net.load_state_dict(state, strict=False)  # starting_state has seen to it that nothing else differs
 
         logger = get_root_logger()
-        name, total = type(net).__name__, len(matched.loaded) + len(matched.resized)
-        logger.info(f'{name}: loaded {len(matched.loaded)} of {total} tensors from {load_path} [{checkpoint.layout}].')
-        if matched.resized:
-            how = "resampled from the file's" if start == 'resampled' else 'left random'
-            logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(matched.resized)}.')
+        name, total = type(net).__name__, len(net.state_dict())
+        logger.info(f'{name}: loaded {total - len(others)} of {total} tensors from {load_path} [{checkpoint.layout}].')
+        if others:
+            how = "resampled from the file's" if resample else 'left random'
+            logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(others)}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
         """As SRModel; afterwards, where a signal asked for it, save and leave.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.transfer import scale_of, transferred_state
 
 UPSAMPLER = 'upsampler.'
 """Prefix of the weights whose shapes depend on the scale: the only ones that may differ from a checkpoint's."""
@@ -55,6 +57,43 @@ def match(net: nn.Module, checkpoint: Checkpoint, *, strict: bool) -> Match:
             'set path.strict_load_g to false to fine-tune from them, or correct scale and network_g.upscale.'
         )
     return Match([name for name in own if name not in resized], resized)
+
+
+def starting_state(
+    net: nn.Module, checkpoint: Checkpoint, *, strict: bool, resample: bool
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The state with which a training or test of `net` starts from a checkpoint.
+
+    Args:
+        net, checkpoint, strict: As for `match`.
+        resample: Weights of another scale: resample their upsampler instead of leaving out what has other shapes.
+
+    Returns:
+        The state, and the names of the weights that are not the file's own: resampled, or missing from the state.
+
+    Raises:
+        RFDNError: The file belongs to another network or, when strict, to another scale.
+    """
+    # IDN's shapes are the same at every scale and RFANet's names are not, so shapes alone do not tell.
+    if resample and not strict and _is_of_another_scale(net, checkpoint):
+        state = transferred_state(net, checkpoint)
+        return state, [name for name, tensor in state.items() if not _has(checkpoint, name, tensor)]
+    matched = match(net, checkpoint, strict=strict)
+    return {name: checkpoint.tensors[name] for name in matched.loaded}, matched.resized
+
+
+def _is_of_another_scale(net: nn.Module, checkpoint: Checkpoint) -> bool:
+    if not isinstance(net, tuple(NETWORKS.values())):
+        return False
+    try:
+        return scale_of(checkpoint) not in (None, net.upscale)
+    except RFDNError:  # of no network here: match() lists what differs
+        return False
+
+
+def _has(checkpoint: Checkpoint, name: str, tensor: Tensor) -> bool:
+    own = checkpoint.tensors.get(name)
+    return own is not None and own.shape == tensor.shape and bool((own == tensor).all())
 
 
 def _shapes(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -169,10 +169,3 @@ def resample_upsampler(weight: Tensor, bias: Tensor, scale: int, num_out_ch: int
         raise RFDNError(f'an upsampler with a kernel of {tuple(weight.shape[2:])} cannot be resampled: it must be 3x3.')
     phases = resample_phases(Phases(weight, bias.double()), upsampler_scale(weight, num_out_ch), scale)
     return phases.weight.to(weight.dtype).clone(), phases.bias.to(bias.dtype)
-
-
-def resample_state(state: dict[str, Tensor], target: dict[str, Tensor], num_out_ch: int = 3) -> dict[str, Tensor]:
-    """`state` with its upsampler resampled to the shapes of `target`, the state dict of a network at another scale."""
-    scale = upsampler_scale(target['upsampler.0.weight'], num_out_ch)
-    weight, bias = resample_upsampler(state['upsampler.0.weight'], state['upsampler.0.bias'], scale, num_out_ch)
-    return {**state, 'upsampler.0.weight': weight, 'upsampler.0.bias': bias}
