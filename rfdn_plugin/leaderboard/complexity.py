@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfdn_plugin.errors import RFDNError
@@ -65,6 +66,10 @@ def lr_size(scale: int, hr: tuple[int, int] = HR_SIZE) -> tuple[int, int]:
     return hr[0] // scale, hr[1] // scale
 
 
+# Of these only the shape is needed, and torch takes half a millisecond for each to find it: seconds for a deep network.
+_POINTWISE = {f'aten::{name}' for name in ('add', 'sub', 'mul', 'div', 'relu', 'leaky_relu', 'sigmoid')}
+
+
 class _Counter(TorchDispatchMode):
     """Sees every operation that a forward pass makes, functions and modules alike."""
 
@@ -74,8 +79,11 @@ class _Counter(TorchDispatchMode):
         self.macs = self.activations = self.convs = self.others = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = function(*args, **(kwargs or {}))
         name = function.overloadpacket._qualified_op_name
+        if name in _POINTWISE:
+            result = args[0].new_empty(torch.broadcast_shapes(*(x.shape for x in args if isinstance(x, Tensor))))
+        else:
+            result = function(*args, **(kwargs or {}))
         if name == 'aten::convolution':
             self._count_convolution(args, result)
         elif name in ('aten::relu', 'aten::relu_', 'aten::leaky_relu', 'aten::leaky_relu_'):
@@ -96,6 +104,18 @@ class _Counter(TorchDispatchMode):
         self.convs += 1
 
 
+class _FreeInterpolation(TorchFunctionMode):
+    """An interpolation to a given size without torch's own derivation of its shape, which takes 40 ms each."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if function is nn.functional.interpolate and kwargs.get('size') is not None and len(args) == 1:
+            size = kwargs['size']
+            sides = (size, size) if isinstance(size, int) else tuple(size)
+            return args[0].new_empty(*args[0].shape[:2], *sides)
+        return function(*args, **kwargs)
+
+
 def count(network: nn.Module, size: tuple[int, int]) -> Count:
     """Count one pass over an input of `size` (height, width). The network is left on its device.
 
@@ -105,7 +125,8 @@ def count(network: nn.Module, size: tuple[int, int]) -> Count:
 
     network = copy.deepcopy(network).to('meta').eval()
     x = torch.zeros(1, input_channels(network), *size, device='meta')
-    with torch.no_grad(), _Counter({id(buffer) for buffer in network.buffers()}) as counter:
+    counter = _Counter({id(buffer) for buffer in network.buffers()})
+    with torch.no_grad(), _FreeInterpolation(), counter:
         network(x)
     return Count(counter.macs, counter.activations, counter.convs, counter.macs + counter.others)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from rich import box
@@ -16,6 +17,7 @@ from rfdn_plugin.leaderboard.view import multi_adds
 SCALES = (2, 3, 4)
 
 
+@lru_cache
 def network_costs() -> list[dict[str, Any]]:
     """For each registered network and scale: `type`, `scale`, `params`, `conv_macs_hr720`, in its default configuration."""
     import torch
