@@ -125,7 +125,8 @@ def measure_memory(entry: Entry, options: LatencyOptions, device: str) -> float 
         return (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE
     if sys.platform != 'linux':
         return None
-    context = multiprocessing.get_context('fork')
+    # Not forked: what the parent has freed before would be taken again, and the size would not rise by it.
+    context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_memory, args=(sender, entry, options))
     process.start()
@@ -142,11 +143,8 @@ def measure_memory(entry: Entry, options: LatencyOptions, device: str) -> float 
 
 
 def _send_memory(sender: Any, entry: Entry, options: LatencyOptions) -> None:
-    import ctypes
-
     try:
         limit_threads(1)
-        ctypes.CDLL(None).malloc_trim(0)  # free memory of the parent would hide what is taken here
         before = _resident('VmRSS')
         Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew
         _runner(entry, options, 'cpu')()
