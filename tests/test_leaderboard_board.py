@@ -437,8 +437,9 @@ def test_memory_grows_with_the_input(tmp_path):
     small, large = (measure_memory(entry, LatencyOptions(input=size), 'cpu') for size in ((64, 64), (512, 512)))
     if small is None:
         pytest.skip('the system does not tell the resident size')
-    # Nine maps of 16 channels and the picture live at once at the least: 16 MiB each.
-    assert large > 100 and large > 4 * small
+    # Nine maps of 16 channels and the picture live at once at the least, 16 MiB each; what the first forward pass
+    # takes at any size (libraries that are loaded then) is in both.
+    assert large - small > 100
 
 
 def test_a_challenge_s_runtime_counts_only_beside_its_baseline(content, tmp_path):
