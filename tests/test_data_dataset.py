@@ -225,3 +225,20 @@ def test_without_a_sampler_the_epoch_must_be_told(data):
         assert random.getstate() == state
         assert torch.equal(crops[-1], dataset[0]['lq'])
     assert any(not torch.equal(crops[0], crop) for crop in crops[1:])
+
+
+@pytest.mark.parametrize('ratio', [1, 3, 4])
+@pytest.mark.parametrize('processes', [2, 4])
+def test_several_processes_share_out_the_samples_of_one(data, processes, ratio):
+    """Each batch of all processes together holds the samples that one process would have in a batch as large."""
+    dataset = seeded(data)
+    dataset.paths = dataset.paths[:5]  # a number that does not divide
+    alone = EpochSampler(dataset, 1, 0, ratio)
+    together = [EpochSampler(dataset, processes, process, ratio) for process in range(processes)]
+    for epoch in (0, 1):
+        for sampler in (alone, *together):
+            sampler.set_epoch(epoch)
+        parts = [list(sampler) for sampler in together]
+        assert {len(part) for part in parts} == {len(sampler) for sampler in together}
+        mixed = [index for position in zip(*parts, strict=True) for index in position]
+        assert mixed == list(alone)[: len(mixed)] and len(mixed) > len(alone) - processes

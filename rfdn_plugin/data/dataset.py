@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
+import lmdb
 import numpy as np
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.paired_image_dataset import PairedImageDataset
@@ -67,7 +68,7 @@ class FastPairedImageDataset(PairedImageDataset):
             return super().__getitem__(index)
         draw, index = divmod(index, len(self))
         paths = self.paths[index]
-        with self._random_numbers(draw, index), contextlib.ExitStack() as stack:
+        with self.random_numbers(draw, index), contextlib.ExitStack() as stack:
             gt = self._open(paths['gt_path'], 'gt', stack)
             lq = self._open(paths['lq_path'], 'lq', stack)
             gt, lq = paired_random_crop(gt, lq, self.opt['gt_size'], self.opt['scale'], paths['gt_path'])
@@ -83,15 +84,15 @@ class FastPairedImageDataset(PairedImageDataset):
 
     def _open(self, path: str, which: str, stack: contextlib.ExitStack) -> BmpView | np.ndarray:
         """The picture as something that can be sliced, BGR, valid until `stack` is closed."""
+        folder = self.gt_folder if which == 'gt' else self.lq_folder
         if self.file_client is None:
-            self.file_client = FileClient(self.io_backend_opt.pop('type'), **self.io_backend_opt)
+            self.file_client = self._connect()
         if self.file_client.backend == 'lmdb':
             # A buffer in the mapped file instead of the copy that the client would make of the whole value.
             environment = self.file_client.client._client[which]
             value = stack.enter_context(environment.begin(buffers=True)).get(path.encode('ascii'))
         else:
             value = self.file_client.get(path, which)
-        folder = self.gt_folder if which == 'gt' else self.lq_folder
         if value is None:
             raise RFDNError(f'{folder} lacks entry {path}, which its meta_info.txt names: see `rfdn verify {folder}`')
         if is_plain_bmp(value):
@@ -101,9 +102,37 @@ class FastPairedImageDataset(PairedImageDataset):
             raise RFDNError(f'{path} in {folder} cannot be decoded: see `rfdn verify {folder}`')
         return picture
 
+    def _connect(self) -> FileClient:
+        settings = dict(self.io_backend_opt)
+        try:
+            return FileClient(settings.pop('type'), **settings)
+        except lmdb.Error as error:  # found when the dataset was made, and gone or damaged since
+            raise RFDNError(
+                f'cannot open {self.gt_folder} and {self.lq_folder} ({error}): are they still there?'
+            ) from error
+
+    def whole_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole HR and LR picture of a number, H x W x 3, uint8 RGB.
+
+        Raises:
+            RFDNError: An entry is missing or cannot be decoded.
+        """
+        paths = self.paths[index]
+        with contextlib.ExitStack() as stack:
+            pair = [self._open(paths[f'{which}_path'], which, stack)[:, :, ...] for which in ('gt', 'lq')]
+            return tuple(np.ascontiguousarray(picture[..., ::-1]) for picture in pair)
+
     @contextlib.contextmanager
-    def _random_numbers(self, draw: int, index: int) -> Iterator[None]:
-        """BasicSR's functions take theirs from the module `random`: seed it for this sample, and put it back."""
+    def random_numbers(self, draw: int, index: int) -> Iterator[None]:
+        """BasicSR's functions take theirs from the module `random`: seed it for this sample, and put it back.
+
+        Args:
+            draw: Of the sample since the training began, 0 where it is not counted.
+            index: Of the picture.
+
+        Raises:
+            RFDNError: `sample_seed` is set, the draw is not counted, and the epoch is unknown.
+        """
         if self._sample_seed is None:
             yield
             return
@@ -133,9 +162,22 @@ class EpochSampler(EnlargedSampler):
     _iterations = 0
     _batch_size = 1
 
+    def __init__(self, dataset: Any, num_replicas: int, rank: int, ratio: int = 1) -> None:
+        # One order for any number of processes: BasicSR's would change with what it adds to share evenly.
+        super().__init__(dataset, 1, 0, ratio)
+        self._processes, self._process = num_replicas, rank
+
+    def __len__(self) -> int:
+        """Samples of an epoch for each process."""
+        return self.total_size // self._processes
+
     def go_on_after(self, iterations: int, batch_size: int) -> None:
         """Start behind the batches of a training that has done `iterations` with this `batch_size` in each process."""
         self._iterations, self._batch_size = iterations, batch_size
+
+    def samples_left(self) -> int:
+        """Samples of the present epoch that are yet to come for a training that was resumed."""
+        return len(self) - self._seen()
 
     def _seen(self) -> int:
         """Samples of the present epoch that the training had before it was resumed."""
@@ -149,14 +191,15 @@ class EpochSampler(EnlargedSampler):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:
-        indices = super().__iter__()
+        shared_out = len(self) * self._processes
+        indices = itertools.islice(super().__iter__(), self._process, shared_out, self._processes)
         seen = self._seen()
         if not isinstance(self.dataset, FastPairedImageDataset):
             return itertools.islice(indices, seen, None)
         # Draws are counted over all processes and epochs, from 1: 0 stands for an index without a draw.
-        before = self.epoch * self.total_size + self.rank + 1
+        before = self.epoch * self.total_size + self._process + 1
         length = len(self.dataset)
-        draws = (index + length * (before + position * self.num_replicas) for position, index in enumerate(indices))
+        draws = (index + length * (before + position * self._processes) for position, index in enumerate(indices))
         return itertools.islice(draws, seen, None)
 
 

@@ -1,0 +1,84 @@
+"""The loaders that take BasicSR's place: the same batches, with workers that are started once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from test_data_dataset import data, options  # noqa: F401 (a fixture)
+
+from rfdn_plugin.data.dataset import EpochSampler, FastPairedImageDataset
+from rfdn_plugin.data.loader import ContinuousLoader, LateLoader
+
+
+class Signing(FastPairedImageDataset):
+    """Says which process read a sample."""
+
+    def __getitem__(self, index: int) -> dict:
+        return {**super().__getitem__(index), 'process': os.getpid()}
+
+
+def stock(folder, workers: int = 0, batch: int = 4) -> torch.utils.data.DataLoader:
+    dataset = Signing(options(folder, 'files_bmp', sample_seed=3, gt_size=32))
+    sampler = EpochSampler(dataset, 1, 0, 3)
+    return torch.utils.data.DataLoader(dataset, batch, sampler=sampler, drop_last=True, num_workers=workers)
+
+
+def continuous(folder, workers: int = 0) -> ContinuousLoader:
+    loader = stock(folder, workers)
+    return ContinuousLoader(loader, loader.sampler)
+
+
+def epoch_of(loader, sampler: EpochSampler, epoch: int) -> list[dict]:
+    sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def assert_same(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second) > 0
+    assert all(torch.equal(one['lq'], other['lq']) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize('workers', [0, 1, 2])
+def test_the_batches_of_every_epoch_are_those_of_the_loader(data, workers):  # noqa: F811
+    reference, loader = stock(data), continuous(data, workers)
+    processes = set()
+    for epoch in (0, 1, 2, 5, 6):  # in turn, and after a leap
+        batches = epoch_of(loader, loader._sampler, epoch)
+        assert_same(batches, epoch_of(reference, reference.sampler, epoch))
+        if epoch <= 2:
+            processes.update(int(process) for batch in batches for process in batch['process'])
+    assert len(loader) == len(reference)
+    assert len(processes) == max(workers, 1)  # none was started for an epoch of its own
+
+
+def test_a_resumed_training_gets_what_is_left(data):  # noqa: F811
+    loader = continuous(data, 1)
+    loader._sampler.go_on_after(5, 4)  # one epoch of four batches, and one batch
+    reference = stock(data)
+    expected = epoch_of(reference, reference.sampler, 1)[1:]
+    assert_same(epoch_of(loader, loader._sampler, 1), expected)
+    assert_same(epoch_of(loader, loader._sampler, 2), epoch_of(reference, reference.sampler, 2))
+
+
+def test_an_iterator_that_was_given_up_leaves_nothing_out(data):  # noqa: F811
+    """BasicSR's CUDA prefetcher takes a batch from one iterator and begins anew with another."""
+    loader, reference = continuous(data), stock(data)
+    loader._sampler.set_epoch(0)
+    next(iter(loader))
+    assert_same(list(loader), epoch_of(reference, reference.sampler, 0))
+
+
+def test_no_worker_is_started_for_an_iterator_that_is_not_used(data):  # noqa: F811
+    started = []
+    loader = stock(data)
+    loader.worker_init_fn = None
+    type(loader).__iter__, original = lambda self: started.append(1) or original(self), type(loader).__iter__
+    try:
+        late = LateLoader(loader)
+        iter(late)
+        assert not started
+        assert len(list(iter(late))) == len(late) and started == [1]
+    finally:
+        type(loader).__iter__ = original
