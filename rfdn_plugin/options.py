@@ -26,6 +26,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', protected_namespaces=(), use_attribute_docstrings=True)
 
 
+class _Ours:
+    """Marks a key that RFDNModel knows and BasicSR's models would silently ignore."""
+
+
+Registered = Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))]
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -77,7 +82,11 @@ class TrainDataset(_Dataset):
     sample_seed: int | None = None
     """With `FastPairedImageDataset`: crops and flips that do not repeat each epoch nor depend on the worker (ours)."""
     pin_memory: bool = False
+    """Page-locked batches, which a GPU copies while it computes."""
     persistent_workers: bool = False
+    """Workers that live on from epoch to epoch."""
+    resident: bool = False
+    """Keep all training pictures decoded in the memory of the device, and cut and flip the patches there (ours)."""
 
     @model_validator(mode='after')
     def _what_goes_together(self) -> TrainDataset:
@@ -87,6 +96,12 @@ class TrainDataset(_Dataset):
             raise ValueError(
                 f'sample_seed is not known to {self.type}: take type FastPairedImageDataset, or leave it out'
             )
+        if self.resident:
+            if self.sample_seed is None:
+                raise ValueError('resident needs type FastPairedImageDataset and a sample_seed, for example 0')
+            unused = [name for name in ('color', 'mean', 'std', 'prefetch_mode') if getattr(self, name) is not None]
+            if unused:
+                raise ValueError(f'resident does not go together with {", ".join(unused)}: leave one of them out')
         return self
 
 
@@ -188,13 +203,33 @@ class TrainSection(_Section):
     total_iter: PositiveInt
     warmup_iter: int = -1
     """Iterations over which the learning rate rises linearly; -1 for none."""
-    pixel_opt: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))] | None = None
+    pixel_opt: Registered | None = None
     """A loss of BasicSR's registry and its arguments."""
-    perceptual_opt: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))] | None = (
-        None
-    )
-    upsampler_start: Literal['resampled', 'random'] = 'random'
+    perceptual_opt: Registered | None = None
+    frequency_opt: Annotated[Registered | None, _Ours()] = None
+    """A further loss, added to the others: `FrequencyL1Loss` with a weight of 0.05 as in SAFMN (ours)."""
+    precision: Annotated[Literal['fp32', 'bf16', 'fp16'], _Ours()] = 'fp32'
+    """Of the network's arithmetic (autocast); weights, optimizer and losses stay in fp32 (ours)."""
+    channels_last: Annotated[bool, _Ours()] = False
+    """Keep pictures and weights with the channels innermost: faster convolutions on most devices (ours)."""
+    compile: Annotated[
+        bool | Literal['default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'], _Ours()
+    ] = False
+    """Train through torch.compile, with the mode of that name: minutes at the start, faster steps on a GPU (ours)."""
+    accumulate: Annotated[PositiveInt, _Ours()] = 1
+    """Parts in which a batch goes through the network: the same gradient with less memory (ours)."""
+    grad_clip: Annotated[Annotated[float, Field(gt=0)] | None, _Ours()] = None
+    """Largest norm of all gradients together; longer ones are shortened to it (ours)."""
+    loss_limit: Annotated[Annotated[float, Field(gt=1)] | None, _Ours()] = 100
+    """A loss that is so many times its median stops the training, as NaN does; `~` for NaN only (ours)."""
+    upsampler_start: Annotated[Literal['resampled', 'random'], _Ours()] = 'random'
     """When fine-tuning from another scale: resample the upsampler's kernel (ours), or leave it random (BasicSR's way)."""
+
+    @model_validator(mode='after')
+    def _has_a_loss(self) -> TrainSection:
+        if self.pixel_opt is None and self.perceptual_opt is None:
+            raise ValueError('neither pixel_opt nor perceptual_opt: give a loss, for example pixel_opt: {type: L1Loss}')
+        return self
 
 
 class ValSection(_Section):
@@ -214,14 +249,31 @@ class Wandb(_Section):
     resume_id: str | None = None
 
 
+class Best(_Section):
+    metric: str
+    """A name in `val.metrics`."""
+    dataset: str
+    """The `name` of a validation set."""
+
+
 class LoggerSection(_Section):
     print_freq: PositiveInt
     """Iterations between lines of the log."""
     save_checkpoint_freq: PositiveInt
     """Iterations between checkpoints."""
+    keep_checkpoints: Annotated[PositiveInt | None, _Ours()] = None
+    """How many of them to keep, the newest; `~` for all. The last and the best are kept in any case (ours)."""
+    save_best: Annotated[Best | None, _Ours()] = None
+    """Keep the weights of the best validation as `net_g_best.pth` (ours)."""
     use_tb_logger: bool
     """Write for TensorBoard (package `tensorboard`)."""
     wandb: Wandb | None = None
+
+    @model_validator(mode='after')
+    def _wandb_reads_tensorboard(self) -> LoggerSection:
+        if self.wandb is not None and self.wandb.project is not None and not self.use_tb_logger:
+            raise ValueError('wandb is fed by the TensorBoard logger: set use_tb_logger: true, or wandb.project: ~')
+        return self
 
 
 class DistParams(_Section):
@@ -262,14 +314,41 @@ class TrainingOptions(_Options):
 
     @model_validator(mode='after')
     def _train_is_whole(self) -> TrainingOptions:
-        if self.train.pixel_opt is None and self.train.perceptual_opt is None:
-            raise ValueError('train has neither pixel_opt nor perceptual_opt: give a loss, for example {type: L1Loss}')
         scheduler = self.train.scheduler
         if isinstance(scheduler, CosineScheduler) and sum(scheduler.periods) < self.train.total_iter:
             raise ValueError(
                 f'train.scheduler.periods end after {sum(scheduler.periods)} of {self.train.total_iter} iterations: '
                 'make them as long as total_iter'
             )
+        return self
+
+    @model_validator(mode='after')
+    def _ours_needs_our_model(self) -> TrainingOptions:
+        for where, section in (('train', self.train), ('logger', self.logger)):
+            for name, field in type(section).model_fields.items():
+                changed = getattr(section, name) != field.default
+                if (
+                    changed
+                    and self.model_type != 'RFDNModel'
+                    and any(isinstance(mark, _Ours) for mark in field.metadata)
+                ):
+                    raise ValueError(f'{where}.{name} is not known to {self.model_type}: take model_type RFDNModel')
+        batch, parts = self.datasets.train.batch_size_per_gpu, self.train.accumulate
+        if parts > batch:
+            raise ValueError(f'train.accumulate is {parts}, but a batch has {batch} patches: take {batch} or less')
+        return self
+
+    @model_validator(mode='after')
+    def _best_is_validated(self) -> TrainingOptions:
+        best = self.logger.save_best
+        if best is None:
+            return self
+        sets = [section.name for section in (self.datasets.__pydantic_extra__ or {}).values()]
+        metrics = list(self.val.metrics or ()) if self.val is not None else []
+        for key, value, known in (('dataset', best.dataset, sets), ('metric', best.metric, metrics)):
+            if value not in known:
+                hint = f'take one of {", ".join(known)}' if known else 'there is none to choose from'
+                raise ValueError(f'logger.save_best.{key} is {value}, which is not validated: {hint}')
         return self
 
     @model_validator(mode='after')

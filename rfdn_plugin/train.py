@@ -8,11 +8,12 @@ and the copy in the experiment's folder says what really ran.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,50 @@ def train(args: argparse.Namespace) -> int:
 
     if options['model_type'] == 'RFDNModel':  # which looks at what was caught
         catch_signals()
-    _run(train_pipeline, options, args)
+    with _nothing_lost(options, args.launcher):
+        _run(train_pipeline, options, args)
     return 0
+
+
+@contextlib.contextmanager
+def _nothing_lost(options: dict[str, Any], launcher: str) -> Iterator[None]:
+    """After an error, save what was trained since the last checkpoint, and say what happened in a line.
+
+    Raises:
+        RFDNError: For the errors that a user can do something about; others stay what they are.
+    """
+    import torch
+
+    from rfdn_plugin.models.resume import rescue
+
+    try:
+        yield
+    except Exception as error:
+        message = _explanation(error, options, launcher, torch.cuda.OutOfMemoryError)
+        iteration = rescue()
+        saved = f'saved iteration {iteration}: --auto_resume goes on from there.' if iteration is not None else ''
+        if message is None:
+            if saved:
+                print(f'rfdn train: {saved}', file=sys.stderr)
+            raise
+        raise RFDNError(f'{message} {saved}'.rstrip()) from error
+
+
+def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_of_memory: type) -> str | None:
+    """What happened and what to do, where that is known."""
+    if isinstance(error, RFDNError):
+        text = str(error).strip()
+        # From a worker it comes as the text of its traceback, whose last line is the message.
+        return text.rpartition(f'{RFDNError.__name__}: ')[2] if 'Traceback' in text else text
+    if isinstance(error, out_of_memory):
+        parts = options['train'].get('accumulate', 1) * 2
+        return (
+            f'the memory of the GPU is full: set train.accumulate to {parts} (the same gradients with less memory), '
+            'or lower datasets.train.batch_size_per_gpu.'
+        )
+    if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in str(error):
+        return 'another process of this training has ended, its own output says why.'
+    return None
 
 
 def test(args: argparse.Namespace) -> int:

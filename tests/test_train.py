@@ -135,9 +135,9 @@ def test_the_experiment_keeps_the_options_that_ran(tmp_path: Path, tiny_data: Pa
 
 def test_two_torchrun_processes_train_and_validate_without_a_gpu(tmp_path: Path, tiny_data: Path, photographs: Path):
     changes = small(tiny_data, photographs, **{'datasets:train:num_worker_per_gpu': 1})
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += ['-m', 'rfdn_plugin.train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml', *changes]
+    command = [REPOSITORY / 'scripts/dist_train.sh', '2', option_file(), '--force_yml', *changes]
     env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    env['PYTHON'] = sys.executable
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'DistributedDataParallel' in result.stderr and 'Validation Set5' in result.stderr

@@ -2,11 +2,13 @@
 
 
 def register_with_basicsr() -> None:
-    """Make BasicSR's MODEL_REGISTRY know `RFDNModel`, which registers itself, and its training resume exactly.
+    """Make BasicSR's registries know `RFDNModel` and our losses, which register themselves, and its training ours.
 
     Not by its name here: where the import of `rfdn_model` is what imported basicsr, it is still under way.
     """
+    import rfdn_plugin.models.losses
     import rfdn_plugin.models.rfdn_model  # noqa: F401
-    from rfdn_plugin.models.resume import install
+    from rfdn_plugin.models import resume, watching
 
-    install()
+    resume.install()
+    watching.install()

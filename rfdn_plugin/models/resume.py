@@ -19,11 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rfdn_plugin.errors import RFDNError
+
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
     from rfdn_plugin.data.dataset import EpochSampler
+    from rfdn_plugin.models.rfdn_model import RFDNModel
 
 INTERRUPTED = 75
 """Exit code of a training that saved itself after SIGTERM or SIGINT: "try again later" (EX_TEMPFAIL of sysexits.h)."""
+
+ITERATIONS_UNHEARD = 10
+"""On GPUs, several processes ask each other for signals only so often: to ask is to wait for all work under way."""
 
 WORKER_SECONDS = 20
 """How long a worker that was told to end may go on serving the training, which leaves by itself."""
@@ -33,6 +41,7 @@ class _Run:
     """What this process's training knows about itself; BasicSR's loop keeps its epoch in a local variable."""
 
     sampler: EpochSampler | None = None
+    model: RFDNModel | None = None
     signal: int | None = None
 
 
@@ -47,6 +56,8 @@ def install() -> None:
         done = opt.get('resumed_iteration', 0)
         sampler.go_on_after(done, loader.batch_size)
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
+        loader = _without_pauses(loader, sampler, opt)
+        logger.info(f'Batches of {loader.batch_size} from a {type(loader).__name__}.')
         _Run.sampler = sampler
         # BasicSR plans its epochs with the smaller batch that it drops, for one GPU, and from the beginning: it would
         # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch.
@@ -63,6 +74,20 @@ def _sampler(*arguments: Any) -> EpochSampler:
     from rfdn_plugin.data.dataset import EpochSampler
 
     return EpochSampler(*arguments)
+
+
+def _without_pauses(loader: DataLoader, sampler: EpochSampler, opt: dict[str, Any]) -> Any:
+    """The loader of the same batches that makes a training wait least."""
+    from rfdn_plugin.data.loader import ContinuousLoader, LateLoader
+    from rfdn_plugin.data.resident import ResidentLoader
+
+    data = opt['datasets']['train']
+    if data.get('resident'):
+        device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
+        return ResidentLoader(loader.dataset, sampler, loader.batch_size, device)
+    if data.get('sample_seed') is not None and data.get('prefetch_mode') != 'cpu':
+        return ContinuousLoader(loader, sampler)
+    return LateLoader(loader)
 
 
 def current_epoch() -> int:
@@ -92,14 +117,41 @@ def _start_worker(start: Callable[[int], None] | None, number: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_SECONDS))
 
 
-def asked_to_leave(device: torch.device, together: bool) -> str | None:
+def asked_to_leave(device: torch.device, iteration: int, together: bool) -> str | None:
     """The name of the signal that asked this process or, `together`, any process of the training; None without one."""
     number = _Run.signal or 0
     if together:  # all leave after the same iteration, or one would wait for the others for ever
+        if device.type == 'cuda' and iteration % ITERATIONS_UNHEARD:
+            return None
         shared = torch.tensor(number, device=device)
         torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
         number = int(shared)
     return signal.Signals(number).name if number else None
+
+
+def train_with(model: RFDNModel) -> None:
+    """Name the model that this process trains, for `rescue`."""
+    _Run.model = model
+
+
+def rescue() -> int | None:
+    """After an error that is not the model's (its data, another process): save what has been trained since.
+
+    Returns:
+        The iteration that was saved; None where there was nothing new, or nothing worth saving.
+
+    Raises:
+        RFDNError: It cannot be written.
+    """
+    model, _Run.model = _Run.model, None
+    if model is None or not model.intact or model.iteration <= model.saved_iteration or model.opt['rank'] != 0:
+        return None
+    try:
+        model.loss_watch.check(together=False)  # the other processes may not answer any more
+    except RFDNError:
+        return None
+    model.save(current_epoch(), model.iteration)
+    return model.iteration
 
 
 def random_state() -> dict[str, Any]:

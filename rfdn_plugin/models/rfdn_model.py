@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Subset
 
 from rfdn_plugin import __version__, compat
-from rfdn_plugin.archs import NETWORKS, full_arguments
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.files import atomic_write
-from rfdn_plugin.models import resume
+from rfdn_plugin.models import checkpoints, resume
+from rfdn_plugin.models.speed import Speed
+from rfdn_plugin.models.watching import DivergedError, LossWatch
+from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import starting_state
 
 
 class RFDNModel(SRModel):
-    """SRModel with loading that is reported and refused where it would go wrong, and files that are whole.
+    """SRModel with fast steps, losses that are watched, and files that are whole.
 
-    Options beyond SRModel's:
-        train.upsampler_start: 'resampled' or 'random' (BasicSR's behaviour, the default). How the upsampler starts when
-            `path.pretrain_network_g` holds weights of another scale and `path.strict_load_g` is false.
+    The options beyond SRModel's stand in `options.TrainSection` and `options.LoggerSection`, marked as ours;
+    docs/training.md explains them.
     """
 
     iteration = 0
     """Iterations that the weights have been trained for."""
+    saved_iteration = 0
+    """The last of them with a training state on the disk."""
+    intact = True
+    """Whether weights, optimizer and average belong to one iteration and are worth saving."""
 
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.speed = Speed.of(opt.get('train') or {})
+        self._validated: dict[str, int] = {}
+        self._single_picture = False
+        super().__init__(opt)
+
+    # --- starting ----------------------------------------------------------------------------------------------------
     def init_training_settings(self) -> None:
         """As SRModel, but a fine-tuning starts with an EMA copy equal to the network.
 
@@ -40,17 +56,21 @@ class RFDNModel(SRModel):
         scale) then differs between the two, and validation sees a random layer until the average has washed it out.
         """
         super().init_training_settings()
-        if self.ema_decay > 0 and not self.opt['path'].get('resume_state'):
-            self.model_ema(0)
+        if self.ema_decay > 0:
+            self.net_g_ema = self.speed.lay_out(self.net_g_ema)
+            if not self.opt['path'].get('resume_state'):
+                self.model_ema(0)
+        train = self.opt['train']
+        self.frequency_loss = build_loss(train['frequency_opt']).to(self.device) if train.get('frequency_opt') else None
+        self.scaler = self.speed.scaler(self.device)
+        self.loss_watch = LossWatch(train.get('loss_limit', 100), self.opt.get('world_size', 1))
+        self._network = self.speed.compiled(self.net_g)
+        get_root_logger().info(self.speed.describe(self.optimizer_g, self.device))
+        resume.train_with(self)
 
-    def model_ema(self, decay: float = 0.999) -> None:
-        """As SRModel, with an average that is shorter at first: of about the last tenth of the iterations so far.
-
-        With a fixed decay of 0.999 the average holds on to the weights of the start for thousands of iterations:
-        measured (RFDN x2 from scratch, Set5, PSNR-Y) 32.9 dB averaged against 36.4 dB raw after 600 of them. From
-        9,000 iterations on it is the decay that was asked for.
-        """
-        super().model_ema(min(decay, (1 + self.iteration) / (10 + self.iteration)) if decay else decay)
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As SRModel, in the memory layout of `train.channels_last`."""
+        return super().model_to_device(self.speed.lay_out(net))
 
     @master_only
     def print_network(self, net: nn.Module) -> None:
@@ -90,59 +110,246 @@ class RFDNModel(SRModel):
             how = "resampled from the file's" if resample else 'left random'
             logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(others)}.')
 
+    # --- a step ------------------------------------------------------------------------------------------------------
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch: `lq` and, but for tests without it, `gt`; page-locked ones are copied while others work."""
+        for name in ('lq', 'gt'):
+            if name in data:
+                setattr(self, name, self.speed.lay_out(data[name].to(self.device, non_blocking=True)))
+
     def optimize_parameters(self, current_iter: int) -> None:
-        """As SRModel; afterwards, where a signal asked for it, save and leave.
+        """One iteration; afterwards, where a signal asked for it, save and leave.
 
         Raises:
+            DivergedError: The losses say that going on is useless.
             SystemExit: With code `resume.INTERRUPTED`, after the checkpoint is written.
         """
-        super().optimize_parameters(current_iter)
+        losses = self._gradients()
+        self.intact = False
+        self._step()
         self.iteration = current_iter
-        asked = resume.asked_to_leave(self.device, together=self.opt['dist'])
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        self.intact = True
+        with self._explained_divergence():
+            self.loss_watch.add(current_iter, losses)
+        asked = resume.asked_to_leave(self.device, current_iter, together=self.opt['dist'])
         if asked is not None:
             self.save(resume.current_epoch(), current_iter)
             get_root_logger().warning(f'{asked}: saved iteration {current_iter}; --auto_resume goes on from there.')
             raise SystemExit(resume.INTERRUPTED)
 
-    def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As SRModel, with the best validation results and the random numbers of where the run stopped."""
-        super().resume_training(resume_state)
-        self.iteration = resume_state['iter']
-        if resume_state.get('best_metric_results'):
-            self.best_metric_results = resume_state['best_metric_results']
-        if 'random' in resume_state and not self.opt['dist']:
-            resume.set_random_state(resume_state['random'])
+    def _gradients(self) -> dict[str, Tensor]:
+        """Set the gradients of the batch and return its losses."""
+        self.optimizer_g.zero_grad()
+        losses: dict[str, Tensor] = {}
+        for is_last, share, (lq, gt) in self.speed.parts(self.lq, self.gt):
+            # Several processes add up their gradients once, after the last part.
+            waiting = self.net_g.no_sync() if self.opt['dist'] and not is_last else contextlib.nullcontext()
+            with waiting:
+                with self.speed.autocast(self.device):
+                    output = self._network(lq)
+                of_part = {name: loss * share for name, loss in self._losses(output.float(), gt).items()}
+                self.scaler.scale(sum(of_part.values())).backward()
+            losses = {name: losses.get(name, 0) + loss.detach() for name, loss in of_part.items()}
+        return losses
+
+    def _losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """Each loss that the options name, by BasicSR's name for it."""
+        losses = {}
+        if self.cri_pix is not None:
+            losses['l_pix'] = self.cri_pix(output, gt)
+        if self.cri_perceptual is not None:
+            losses['l_percep'], losses['l_style'] = self.cri_perceptual(output, gt)
+        if self.frequency_loss is not None:
+            losses['l_frequency'] = self.frequency_loss(output, gt)
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+    def _step(self) -> None:
+        if self.speed.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer_g)
+            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.speed.grad_clip)
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """As SRModel, all weights at once, with an average that is shorter at first: of the last tenth of the iterations.
+
+        With a fixed decay of 0.999 the average holds on to the weights of the start for thousands of iterations:
+        measured (RFDN x2 from scratch, Set5, PSNR-Y) 32.9 dB averaged against 36.4 dB raw after 600 of them. From
+        9,000 iterations on it is the decay that was asked for.
+        """
+        decay = min(decay, (1 + self.iteration) / (10 + self.iteration)) if decay else decay
+        average, weights = (list(net.parameters()) for net in (self.net_g_ema, self.get_bare_model(self.net_g)))
+        get_ema_multi_avg_fn(decay)(average, weights, None)
+
+    def get_current_log(self) -> dict[str, float]:
+        """The mean of each loss since the last line of the log, over all processes.
+
+        Raises:
+            DivergedError: The losses say that going on is useless.
+        """
+        with self._explained_divergence():
+            return self.loss_watch.means()
+
+    @contextlib.contextmanager
+    def _explained_divergence(self) -> Any:
+        """Say what to do about a loss that has run away; the weights are not to be saved."""
+        try:
+            yield
+        except DivergedError as error:
+            self.intact = False
+            models, states = self.opt['path']['models'], self.opt['path']['training_states']
+            state = compat.newest_whole_state(states, models)
+            iteration = None if state is None else os.path.basename(state).removesuffix('.state')
+            good = 'there is no checkpoint yet'
+            if iteration is not None:
+                good = f'the last good checkpoint is {os.path.join(models, f"net_g_{iteration}.pth")}'
+            rate = max(group.get('initial_lr', group['lr']) for group in self.optimizer_g.param_groups)
+            advice = [f'lower train.optim_g.lr ({rate:g})']
+            advice += ['set train.grad_clip, for example to 1'] if self.speed.grad_clip is None else []
+            advice += ['set train.precision to bf16 or fp32'] if self.speed.precision == 'fp16' else []
+            raise DivergedError(f'{error}: {good}; {", ".join(advice)}, and go on with --auto_resume.') from None
+
+    # --- validating --------------------------------------------------------------------------------------------------
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False
+    ) -> None:
+        """As SRModel; in training also keep the weights of the best result that `logger.save_best` names.
+
+        BasicSR validates once more when a training has ended, under the number of an iteration that was never made;
+        where the last iteration was validated already that is left out.
+        """
+        if not self.is_train:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+            return
+        name = dataloader.dataset.opt['name']
+        if self._validated.get(name) == self.iteration:
+            return
+        self._validated[name] = self.iteration
+        super().validation(dataloader, self.iteration, tb_logger, save_img)
+        best = self.opt['logger'].get('save_best')
+        if best is not None and best['dataset'] == name:
+            if self.best_metric_results[name][best['metric']]['iter'] == self.iteration:
+                self.save(-1, 'best')
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """The pictures shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
+
+        The results of single pictures are put together in their order, so that they are added up as in one process.
+        """
+        dataset = dataloader.dataset
+        own: dict[int, dict[str, float]] = {}
+        for index in range(self.opt['rank'], len(dataset), self.opt['world_size']):
+            self._single_picture = True
+            try:
+                picture = DataLoader(_Pictures(dataset, [index]))
+                super().nondist_validation(picture, current_iter, None, save_img)
+            finally:
+                self._single_picture = False
+            own[index] = dict(self.metric_results) if self.opt['val'].get('metrics') else {}
+        gathered: list[dict] = [{}] * self.opt['world_size']
+        torch.distributed.all_gather_object(gathered, own)
+        if not self.opt['val'].get('metrics'):
+            return
+        results = {index: values for part in gathered for index, values in part.items()}
+        name = dataset.opt['name']
+        self._initialize_best_metric_results(name)
+        self.metric_results = {
+            metric: sum(results[index][metric] for index in range(len(dataset))) / len(dataset)
+            for metric in self.opt['val']['metrics']
+        }
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _update_best_metric_result(self, *result: Any) -> None:
+        if not self._single_picture:
+            super()._update_best_metric_result(*result)
+
+    def _log_validation_metric_values(self, *result: Any) -> None:
+        if not self._single_picture:
+            super()._log_validation_metric_values(*result)
+
+    # --- saving and going on -----------------------------------------------------------------------------------------
+    def save(self, epoch: int, current_iter: int | str) -> None:
+        """Write the weights and, for a numbered iteration, the training state; remove what is not to be kept.
+
+        Args:
+            epoch: That the training is in.
+            current_iter: The iteration, -1 for `latest`, or another word for the name of the file.
+
+        Raises:
+            DivergedError: The weights are not worth it.
+            RFDNError: A file cannot be written (SRModel would go on and lose the run).
+        """
+        with self._explained_divergence():
+            self.loss_watch.check()
+        try:
+            super().save(epoch, current_iter)
+        except RFDNError:
+            self.intact = False  # what could not be written now is not tried again on the way out
+            raise
+        if isinstance(current_iter, int) and current_iter > 0:
+            self.saved_iteration = current_iter
+            self._keep_newest()
+
+    @master_only
+    def _keep_newest(self) -> None:
+        count = self.opt.get('logger', {}).get('keep_checkpoints')
+        if count is not None:
+            checkpoints.keep_newest(self.opt['path']['models'], self.opt['path']['training_states'], count)
 
     @master_only
     def save_network(
-        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = 'params'
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = 'params',
     ) -> None:
         """Write `models/{net_label}_{current_iter}.pth`, whole or not at all, with what it is under `metadata`.
 
         Raises:
-            RFDNError: It cannot be written (SRModel would go on and lose the run).
+            RFDNError: It cannot be written.
         """
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         content = {key: _on_cpu(self.get_bare_model(item).state_dict()) for key, item in zip(keys, nets, strict=True)}
         content['metadata'] = self._metadata()
         name = 'latest' if current_iter == -1 else current_iter
-        _save(content, os.path.join(self.opt['path']['models'], f'{net_label}_{name}.pth'))
+        checkpoints.write(content, os.path.join(self.opt['path']['models'], f'{net_label}_{name}.pth'))
 
     def _metadata(self) -> dict[str, str]:
-        """What the weights alone do not say, as plain text; `weights.detect` reads it."""
+        """What the weights alone do not say, as plain text: the model card, which `weights.detect` reads."""
         arguments = dict(self.opt['network_g'])
         name = arguments.pop('type')
+        details = {'iterations': str(self.iteration), **self._training_details()}
         if name in NETWORKS:
-            arguments = full_arguments(name, arguments)
-        return {
-            'network': name,
-            'arguments': json.dumps(arguments),
-            'upscale': str(self.opt['scale']),
-            'iterations': str(self.iteration),
-            'training_data': self.opt.get('datasets', {}).get('train', {}).get('name', ''),
-            'made_by': f'rfdn_plugin {__version__}',
+            return model_card(name, arguments, **details)
+        card = {'network': name, 'arguments': json.dumps(arguments), 'upscale': str(self.opt['scale']), **details}
+        return {**card, 'written_by': f'rfdn_plugin {__version__}'}
+
+    def _training_details(self) -> dict[str, str]:
+        """How the weights were made: data, losses, optimizer, results so far."""
+        data = self.opt.get('datasets', {}).get('train', {})
+        losses = {
+            key: self.opt['train'][key]
+            for key in ('pixel_opt', 'perceptual_opt', 'frequency_opt')
+            if self.opt['train'].get(key)
         }
+        details = {
+            'training_data': data.get('name', ''),
+            'losses': json.dumps(losses),
+            'optimizer': json.dumps({'type': type(self.optimizer_g).__name__, **self.opt['train']['optim_g']}),
+        }
+        if 'batch_size_per_gpu' in data:
+            details['batch'] = (
+                f'{data["batch_size_per_gpu"] * self.opt.get("world_size", 1)} of {data["gt_size"]}x{data["gt_size"]} HR pixels'
+            )
+        if self._best_results():
+            details['best_results'] = json.dumps(self._best_results())
+        return details
 
     def _best_results(self) -> dict[str, Any]:
         """The best validation results in plain floats: NumPy's own are refused when the file is read safely."""
@@ -152,13 +359,13 @@ class RFDNModel(SRModel):
         }
 
     @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
+    def save_training_state(self, epoch: int, current_iter: int | str) -> None:
         """Write `training_states/{current_iter}.state`, whole or not at all, after the networks of that iteration.
 
         Raises:
             RFDNError: It cannot be written.
         """
-        if current_iter == -1:
+        if not isinstance(current_iter, int) or current_iter == -1:
             return
         state = {
             'epoch': epoch,
@@ -167,22 +374,35 @@ class RFDNModel(SRModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'best_metric_results': self._best_results(),
             'random': resume.random_state(),
+            'losses': self.loss_watch.state(),
+            'scaler': self.scaler.state_dict(),
         }
-        _save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+        checkpoints.write(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """As SRModel, with the best validation results and the random numbers of where the run stopped."""
+        super().resume_training(resume_state)
+        self.iteration = self.saved_iteration = resume_state['iter']
+        if resume_state.get('best_metric_results'):
+            self.best_metric_results = resume_state['best_metric_results']
+        if 'random' in resume_state and not self.opt['dist']:
+            resume.set_random_state(resume_state['random'])
+        if 'losses' in resume_state:
+            self.loss_watch.restore(resume_state['losses'])
+        if resume_state.get('scaler') and self.scaler.is_enabled():
+            self.scaler.load_state_dict(resume_state['scaler'])
 
 
 compat.register(MODEL_REGISTRY, RFDNModel)
 
 
+class _Pictures(Subset):
+    """Some pictures of a validation set, under its options."""
+
+    @property
+    def opt(self) -> dict[str, Any]:
+        return self.dataset.opt
+
+
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}
-
-
-def _save(content: Any, path: str) -> None:
-    try:
-        with atomic_write(path) as stream:
-            torch.save(content, stream)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write of its zip file as a RuntimeError
-        raise RFDNError(
-            f'cannot write {path} ({error}): the checkpoints before it are whole; make room and go on with --auto_resume.'
-        ) from error
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
