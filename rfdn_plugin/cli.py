@@ -359,3 +359,26 @@ def _list(parser: argparse.ArgumentParser) -> Action:
 
 if __name__ == '__main__':
     sys.exit(main())
+
+
+@command('schema', 'the JSON schema of the option files')
+def _schema(parser: argparse.ArgumentParser) -> Action:
+    """Print the schema by which editors complete and check option files; the first line of ours names it."""
+    kinds = ('train', 'test', 'leaderboard')
+    parser.add_argument('kind', nargs='?', choices=kinds, default='train', help='of option file (default: train)')
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='write it there instead')
+
+    def run(args: argparse.Namespace) -> None:
+        import json
+
+        from rfdn_plugin.files import atomic_write
+        from rfdn_plugin.schema import json_schema
+
+        text = json.dumps(json_schema(args.kind), indent=1, ensure_ascii=False)
+        if args.output is None:
+            print(text)
+            return
+        with atomic_write(args.output, 'w') as stream:
+            stream.write(text + '\n')
+
+    return run

@@ -110,6 +110,14 @@ def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -
     return create_model(name, __config__=config, **fields)
 
 
+def registered_models(kind: str, given: set[str] = frozenset()) -> dict[str, type[BaseModel]]:
+    """For everything in BasicSR's registry of that kind, by the name for an option file: the model of its arguments."""
+    registry = _registry(kind)
+    return {
+        name.removesuffix('_basicsr'): arguments_model(name, registered, given) for name, registered in registry
+    }
+
+
 def _hints(registered: Any) -> dict[str, Any]:
     if not inspect.isclass(registered):
         return typing.get_type_hints(registered)
