@@ -213,7 +213,7 @@ class TrainSection(_Section):
     channels_last: Annotated[bool, _Ours()] = False
     """Keep pictures and weights with the channels innermost: faster convolutions on most devices (ours)."""
     compile: Annotated[
-        bool | Literal['default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'], _Ours()
+        Literal['default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | bool, _Ours()
     ] = False
     """Train through torch.compile, with the mode of that name: minutes at the start, faster steps on a GPU (ours)."""
     accumulate: Annotated[PositiveInt, _Ours()] = 1
@@ -339,6 +339,18 @@ class TrainingOptions(_Options):
         return self
 
     @model_validator(mode='after')
+    def _patches_fit(self) -> TrainingOptions:
+        gt_size = self.datasets.train.gt_size
+        if gt_size % self.scale:
+            below = max(gt_size // self.scale, 1) * self.scale
+            raise ValueError(f'datasets.train.gt_size is {gt_size}, no multiple of scale {self.scale}: take {below}')
+        if self.val is not None and self.val.val_freq is None:
+            raise ValueError('val.val_freq is missing: give the iterations between validations, or leave val out')
+        if self.datasets.__pydantic_extra__ and self.val is None:
+            raise ValueError('datasets has a val section but there is no section val: give val_freq, save_img, metrics')
+        return self
+
+    @model_validator(mode='after')
     def _best_is_validated(self) -> TrainingOptions:
         best = self.logger.save_best
         if best is None:
@@ -349,18 +361,6 @@ class TrainingOptions(_Options):
             if value not in known:
                 hint = f'take one of {", ".join(known)}' if known else 'there is none to choose from'
                 raise ValueError(f'logger.save_best.{key} is {value}, which is not validated: {hint}')
-        return self
-
-    @model_validator(mode='after')
-    def _patches_fit(self) -> TrainingOptions:
-        gt_size = self.datasets.train.gt_size
-        if gt_size % self.scale:
-            below = max(gt_size // self.scale, 1) * self.scale
-            raise ValueError(f'datasets.train.gt_size is {gt_size}, no multiple of scale {self.scale}: take {below}')
-        if self.val is not None and self.val.val_freq is None:
-            raise ValueError('val.val_freq is missing: give the iterations between validations, or leave val out')
-        if self.datasets.__pydantic_extra__ and self.val is None:
-            raise ValueError('datasets has a val section but there is no section val: give val_freq, save_img, metrics')
         return self
 
 
@@ -429,14 +429,9 @@ def _describe(schema: type[BaseModel], fault: Any) -> str:
 
 
 def _is_union_tag(part: Any) -> bool:
-    return part in (
-        'MultiStepLR',
-        'MultiStepRestartLR',
-        'CosineAnnealingRestartLR',
-        'int',
-        "literal['auto']",
-        'constrained-int',
-    )
+    """Whether a part of a fault's place names a member of a union, not a key of the file."""
+    schedulers = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
+    return part in (*schedulers, 'int', 'bool', 'constrained-int') or str(part).startswith('literal[')
 
 
 def _siblings(schema: type[BaseModel], location: Sequence[str]) -> list[str]:

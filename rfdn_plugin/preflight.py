@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +34,14 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
         if phase == 'train':
             _check_length(dataset, len(pairs), _batches(options, world_size), faults)
     _check_devices(options, faults)
+    _check_loggers(options, faults)
     net = _build(options, faults)
     if not _check_experiment(root / 'experiments' / options['name'], options, auto_resume, faults) and net is not None:
         _check_weights(options, net, faults)
+    if net is not None:
+        _check_disk(options, net, root, faults)
+        if options['num_gpu'] != 0 and _gpus():
+            _check_memory(options, net, faults)
     return faults
 
 
@@ -175,9 +183,103 @@ def _gpus() -> int:
 
 
 def _check_devices(options: dict[str, Any], faults: list[str]) -> None:
-    num_gpu = options['num_gpu']
+    num_gpu, train = options['num_gpu'], options.get('train', {})
     if num_gpu != 'auto' and num_gpu > _gpus():
         faults.append(f'num_gpu: {num_gpu} are asked for, {_gpus()} are here: write auto, or 0 for the CPU.')
+    on_cpu = num_gpu == 0 or not _gpus()
+    if on_cpu and train.get('precision') == 'fp16':
+        faults.append('train.precision: fp16 needs a GPU: take bf16, or fp32.')
+    if on_cpu and train.get('compile') and not any(map(shutil.which, (os.environ.get('CXX', 'g++'), 'clang++'))):
+        faults.append(
+            'train.compile: torch.compile needs a C++ compiler on a CPU, none is on PATH: install g++, or false.'
+        )
+
+
+def _check_loggers(options: dict[str, Any], faults: list[str]) -> None:
+    logger = options['logger']
+    wanted = {'tensorboard': ('use_tb_logger', logger['use_tb_logger'])}
+    wanted['wandb'] = ('wandb.project', (logger.get('wandb') or {}).get('project') is not None)
+    for package, (key, asked) in wanted.items():
+        if asked and importlib.util.find_spec(package) is None:
+            faults.append(f'logger.{key}: {package} is not installed: pip install {package}, or turn it off.')
+
+
+def _check_disk(options: dict[str, Any], net: nn.Module, root: Path, faults: list[str]) -> None:
+    """Room for the checkpoints: weights, their average, and Adam's two moments, all in 32 bits."""
+    logger, train = options['logger'], options['train']
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    weights = 4 * parameters * (2 if train.get('ema_decay') else 1)
+    numbered = train['total_iter'] // logger['save_checkpoint_freq']
+    if logger.get('keep_checkpoints'):
+        numbered = min(numbered, logger['keep_checkpoints'] + 1)  # the new one is written before the oldest goes
+    needed = numbered * (weights + 8 * parameters) + weights * (2 if logger.get('save_best') else 1)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        faults.append(
+            f'logger.save_checkpoint_freq: {numbered} checkpoints take {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB '
+            f'are free below {root}: make room, save less often, or set logger.keep_checkpoints.'
+        )
+
+
+def _check_memory(options: dict[str, Any], net: nn.Module, faults: list[str]) -> None:
+    free = _gpu_memory()
+    needed = memory_of_a_step(options, net)
+    if needed > free:
+        parts = options['train'].get('accumulate', 1) * math.ceil(needed / free)
+        faults.append(
+            f'datasets.train.batch_size_per_gpu: a step takes about {needed / 1e9:.1f} GB, and the GPU has '
+            f'{free / 1e9:.1f} GB free: lower it, or set train.accumulate to {parts} (the same gradients).'
+        )
+
+
+def _gpu_memory() -> int:
+    import torch
+
+    return torch.cuda.mem_get_info()[0]
+
+
+CONTEXT_BYTES = 600_000_000
+"""What CUDA and its convolutions' work space take beside the tensors."""
+
+
+def memory_of_a_step(options: dict[str, Any], net: nn.Module) -> int:
+    """Bytes on a GPU that a training step takes, estimated without computing anything.
+
+    What the backward pass needs is counted by running the network on `meta` tensors, which have shapes and no content.
+
+    Args:
+        options: As `options.load_training_options` gives them.
+        net: The network, on any device; it is not changed.
+    """
+    import copy
+
+    import torch
+
+    data, train = options['datasets']['train'], options['train']
+    scale = options['scale']
+    batch = math.ceil(data['batch_size_per_gpu'] / train.get('accumulate', 1))
+    side = data['gt_size'] // scale
+    channels = options['network_g'].get('num_in_ch', 3)
+    shadow = copy.deepcopy(net).to('meta')
+    own = {parameter.untyped_storage()._cdata for parameter in shadow.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        alive.append(tensor)  # a storage that is freed would give its place, and number, to another
+        return tensor
+
+    alive: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = shadow(torch.empty(batch, channels, side, side, device='meta'))
+        (output - 1).abs().mean()
+    activations = sum(kept.values()) // (1 if train.get('precision', 'fp32') == 'fp32' else 2)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    copies = 4 + (1 if train.get('ema_decay') else 0)  # weights, gradients, Adam's two moments, the average
+    pictures = 4 * data['batch_size_per_gpu'] * channels * (side**2 + data['gt_size'] ** 2)
+    return activations + 4 * parameters * copies + pictures + CONTEXT_BYTES
 
 
 def _build(options: dict[str, Any], faults: list[str]) -> nn.Module | None:

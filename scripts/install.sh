@@ -28,7 +28,7 @@ if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
   pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet)
   echo "Installing into $folder: torch is large, this takes some minutes"
   "${pip[@]}" --upgrade pip setuptools wheel cython numpy
-  "${pip[@]}" 'torch>=2.1' 'torchvision>=0.16'
+  "${pip[@]}" 'torch>=2.3' 'torchvision>=0.18'
   # With build isolation pip would download a second torch only to build basicsr, which is pure Python.
   "${pip[@]}" --no-build-isolation 'basicsr>=1.4.2'
   "${pip[@]}" --no-build-isolation --editable "$repository$extras"

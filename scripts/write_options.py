@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Write the option files below options/train and options/test: one table of networks, one recipe, many plain files.
+"""Write the option files below options/train and options/test, and the schemas of all: one table of networks, two
+recipes, many plain files.
 
-The files are complete BasicSR YAML and are read on their own; this script only keeps them alike. After a change to it,
-run `python scripts/write_options.py` and commit what it wrote; `tests/test_options.py` fails where the two differ.
+The files are complete BasicSR YAML and are read on their own; this script only keeps them alike. After a change to it or
+to what the options may say, run `python scripts/write_options.py` and commit what it wrote; `tests/test_options.py` and
+`tests/test_schema.py` fail where the two differ.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +34,7 @@ class Network:
         scales: For which there are files.
         color: 'y' for a network that sees brightness alone.
         lr: Learning rate at the start.
+        stage2: Whether there are files that go on from the trained weights.
     """
 
     type: str
@@ -41,6 +46,7 @@ class Network:
     scales: tuple[int, ...] = field(default=SCALES)
     color: str = ''
     lr: str = '5.0e-4'
+    stage2: bool = False
 
     @property
     def name(self) -> str:
@@ -58,6 +64,7 @@ NETWORKS = (
             'block_residual': (True, ''),
         },
         title='RFDN (arXiv 2009.11551)',
+        stage2=True,
     ),
     Network(
         type='RFDN_L',
@@ -69,6 +76,7 @@ NETWORKS = (
             'block_residual': (True, ''),
         },
         title='RFDN-L (arXiv 2009.11551)',
+        stage2=True,
     ),
     Network(
         type='E_RFDN',
@@ -80,6 +88,7 @@ NETWORKS = (
             'block_residual': (False, ''),
         },
         title='E-RFDN, winner of AIM 2020 (arXiv 2009.11551, section 4.5)',
+        stage2=True,
         dataset='DF2K',
         notes=(
             'The challenge entry was trained on DF2K (DIV2K + Flickr2K); its further recipe is not published, so this',
@@ -148,38 +157,94 @@ NETWORKS = (
 )
 
 
-def experiment(network: Network, scale: int) -> str:
-    return f'train_{network.name}_x{scale}_{"scratch" if scale == 2 else "finetune"}'
+@dataclass(frozen=True)
+class Recipe:
+    """What distinguishes the ways to train a network: the text of some sections of its file."""
+
+    suffix: str
+    start: str
+    summary: str
+    path: str
+    upsampler: str
+    lr: str
+    scheduler: str
+    total_iter: int
+    loss: str
 
 
-def train_file(network: Network, scale: int) -> str:
-    scratch = scale == 2
-    start = 'from scratch' if scratch else 'fine-tuned from its x2 weights'
-    comment = '\n'.join(f'# {note}' for note in network.notes) + ('\n' if network.notes else '')
-    gt_size, lr = LR_PATCH * scale, network.lr.replace('.0e', 'e')
-    color = f'    color: {network.color}\n' if network.color else ''
-    if scratch:
+def first_stage(network: Network, scale: int) -> Recipe:
+    """The paper's recipe: x2 from scratch, the other scales from it."""
+    scheduler = """  scheduler:
+    type: MultiStepLR
+    milestones: [200000, 400000, 600000, 800000]
+    gamma: 0.5
+"""
+    common = {'lr': network.lr, 'scheduler': scheduler, 'total_iter': 1_000_000, 'loss': 'L1Loss'}
+    lr = network.lr.replace('.0e', 'e')
+    summary = f"""\
+# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam {lr} halved every
+# 200K of 1M iterations."""
+    if scale == 2:
         path = """path:
   pretrain_network_g: ~
   strict_load_g: true
   resume_state: ~
 """
-        upsampler = ''
-    else:
-        path = f"""path:
+        return Recipe(suffix='scratch', start='from scratch', summary=summary, path=path, upsampler='', **common)
+    path = f"""path:
   pretrain_network_g: experiments/{experiment(network, 2)}/models/net_g_latest.pth
   param_key_g: params_ema
   strict_load_g: false  # the upsampler, and only it, has other shapes at another scale
   resume_state: ~
 """
-        upsampler = (
-            "  upsampler_start: resampled  # ours: from the x2 upsampler's kernel; random is BasicSR's behaviour\n"
-        )
-    return f"""# {network.title}, x{scale} {start} on {network.dataset}.
-{comment}# Recipe of the paper: batch 64 of {LR_PATCH}x{LR_PATCH} LR patches, flips and rotations, L1, Adam {lr} halved every
-# 200K of 1M iterations. Run: rfdn train -opt options/train/{network.type}/{experiment(network, scale)}.yml
+    upsampler = "  upsampler_start: resampled  # ours: from the x2 upsampler's kernel; random is BasicSR's behaviour\n"
+    start = 'fine-tuned from its x2 weights'
+    return Recipe(suffix='finetune', start=start, summary=summary, path=path, upsampler=upsampler, **common)
 
-name: {experiment(network, scale)}
+
+def second_stage(network: Network, scale: int) -> Recipe:
+    """Ours: the trained weights again, with a small learning rate and the loss that PSNR measures."""
+    path = f"""path:
+  pretrain_network_g: experiments/{experiment(network, scale)}/models/net_g_latest.pth
+  param_key_g: params_ema
+  strict_load_g: true
+  resume_state: ~
+"""
+    scheduler = """  scheduler:
+    type: CosineAnnealingRestartLR
+    periods: [250000]
+    restart_weights: [1]
+    eta_min: 1.0e-7
+"""
+    summary = """\
+# Not of the paper: a warm start with L2, which is what PSNR measures, and a cosine from 1e-4 over 250K iterations,
+# after the habit of later challenge winners (RLFN, arXiv 2205.07514)."""
+    return Recipe(
+        suffix='stage2',
+        start='second stage, from the weights of its first',
+        summary=summary,
+        path=path,
+        upsampler='',
+        lr='1.0e-4',
+        scheduler=scheduler,
+        total_iter=250_000,
+        loss='MSELoss',
+    )
+
+
+def experiment(network: Network, scale: int, suffix: str | None = None) -> str:
+    return f'train_{network.name}_x{scale}_{suffix or ("scratch" if scale == 2 else "finetune")}'
+
+
+def train_file(network: Network, scale: int, recipe: Recipe) -> str:
+    comment = '\n'.join(f'# {note}' for note in network.notes) + ('\n' if network.notes else '')
+    color = f'    color: {network.color}\n' if network.color else ''
+    name = experiment(network, scale, recipe.suffix)
+    return f"""# yaml-language-server: $schema=../../schemas/train.json
+# {network.title}, x{scale} {recipe.start} on {network.dataset}.
+{comment}{recipe.summary} Run: rfdn train -opt options/train/{network.type}/{name}.yml
+
+name: {name}
 model_type: RFDNModel
 scale: {scale}
 num_gpu: auto
@@ -188,13 +253,14 @@ manual_seed: 0
 datasets:
   train:
     name: {network.dataset}
-    type: PairedImageDataset
+    type: FastPairedImageDataset  # ours: PairedImageDataset, read faster
+    sample_seed: 0  # ours: crops and flips that never repeat and that a resumed training takes up exactly
     dataroot_gt: datasets/{network.dataset}/HR_sub.lmdb
     dataroot_lq: datasets/{network.dataset}/LR_bicubic_X{scale}_sub.lmdb
 {color}    io_backend:
       type: lmdb
 
-    gt_size: {gt_size}
+    gt_size: {LR_PATCH * scale}
     use_hflip: true
     use_rot: true
 
@@ -213,25 +279,21 @@ datasets:
       type: disk
 
 {_network(network, scale)}
-{path}
+{recipe.path}
 train:
   ema_decay: 0.999  # ours, the paper has none: validated and saved beside the raw weights; 0 turns it off
-{upsampler}  optim_g:
+{recipe.upsampler}  optim_g:
     type: Adam
-    lr: {network.lr}
+    lr: {recipe.lr}
     weight_decay: 0
     betas: [0.9, 0.99]
 
-  scheduler:
-    type: MultiStepLR
-    milestones: [200000, 400000, 600000, 800000]
-    gamma: 0.5
-
-  total_iter: 1000000
+{recipe.scheduler}
+  total_iter: {recipe.total_iter}
   warmup_iter: -1
 
   pixel_opt:
-    type: L1Loss
+    type: {recipe.loss}
     loss_weight: 1.0
     reduction: mean
 
@@ -242,6 +304,8 @@ val:
 logger:
   print_freq: 100
   save_checkpoint_freq: 5000
+  keep_checkpoints: 5  # ours: the newest, beside the last and the best; ~ keeps all
+  save_best: {{metric: psnr, dataset: Set5}}  # ours: as net_g_best.pth
   use_tb_logger: false
   wandb:
     project: ~
@@ -264,7 +328,8 @@ def test_file(network: Network, scale: int) -> str:
         for number, name in enumerate(BENCHMARKS, start=1)
     )
     name = f'test_{network.name}_x{scale}'
-    return f"""# {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on five benchmark sets.
+    return f"""# yaml-language-server: $schema=../../schemas/test.json
+# {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on five benchmark sets.
 # Run: rfdn test -opt options/test/{network.type}/{name}.yml
 
 name: {name}
@@ -318,7 +383,10 @@ def all_files() -> dict[Path, str]:
     files: dict[Path, str] = {}
     for network in NETWORKS:
         for scale in network.scales:
-            files[Path('options/train', network.type, f'{experiment(network, scale)}.yml')] = train_file(network, scale)
+            for stage in (first_stage, second_stage) if network.stage2 else (first_stage,):
+                recipe = stage(network, scale)
+                path = Path('options/train', network.type, f'{experiment(network, scale, recipe.suffix)}.yml')
+                files[path] = train_file(network, scale, recipe)
             files[Path('options/test', network.type, f'test_{network.name}_x{scale}.yml')] = test_file(network, scale)
     return files
 
@@ -328,7 +396,10 @@ def main() -> None:
         target = REPOSITORY / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding='utf-8')
-    print(f'{len(all_files())} option files written below options/.')
+    for kind in ('train', 'test', 'leaderboard'):
+        target = REPOSITORY / 'options/schemas' / f'{kind}.json'
+        subprocess.run([sys.executable, '-m', 'rfdn_plugin', 'schema', kind, '-o', str(target)], check=True)
+    print(f'{len(all_files())} option files and 3 schemas written below options/.')
 
 
 if __name__ == '__main__':

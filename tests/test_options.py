@@ -17,6 +17,7 @@ from rfdn_plugin.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name != 'quickstart')
+STAGE2_FILES = [path for path in TRAIN_FILES if path.stem.endswith('_stage2')]
 QUICKSTART_FILES = sorted(REPOSITORY.glob('options/train/quickstart/*.yml'))
 TEST_FILES = sorted(REPOSITORY.glob('options/test/**/*.yml'))
 EXAMPLE = REPOSITORY / 'options/train/RFDN/train_RFDN_x2_scratch.yml'
@@ -48,20 +49,45 @@ def test_training_files(path: Path):
     assert options['scale'] == network['upscale'] == scale
     assert dataset['gt_size'] == 64 * scale and dataset['batch_size_per_gpu'] == 64
     assert dataset['io_backend']['type'] == 'lmdb'
+    assert dataset['type'] == 'FastPairedImageDataset' and dataset['sample_seed'] == 0
     assert dataset['dataroot_lq'] == f'datasets/{dataset["name"]}/LR_bicubic_X{scale}_sub.lmdb'
     assert dataset['name'] == ('DF2K' if network['type'] == 'E_RFDN' else 'DIV2K')
-    lr = 1e-4 if network['type'] == 'RFANet' else 5e-4
-    assert options['train']['optim_g'] == {'type': 'Adam', 'lr': lr, 'weight_decay': 0, 'betas': [0.9, 0.99]}
-    assert options['train']['scheduler']['milestones'] == [200_000, 400_000, 600_000, 800_000]
-    assert options['train']['total_iter'] == 1_000_000 and options['train']['pixel_opt']['type'] == 'L1Loss'
     for section in (dataset, options['datasets']['val']):
         assert 'X' + str(scale) in section['dataroot_lq']
     check_metrics(options, scale)
     check_network(options)
-    if scale != 2:
+
+
+@pytest.mark.parametrize('path', [path for path in TRAIN_FILES if path not in STAGE2_FILES], ids=name_of)
+def test_the_recipe_of_the_paper(path: Path):
+    options = load_training_options(path)
+    lr = 1e-4 if options['network_g']['type'] == 'RFANet' else 5e-4
+    assert options['train']['optim_g'] == {'type': 'Adam', 'lr': lr, 'weight_decay': 0, 'betas': [0.9, 0.99]}
+    assert options['train']['scheduler']['milestones'] == [200_000, 400_000, 600_000, 800_000]
+    assert options['train']['total_iter'] == 1_000_000 and options['train']['pixel_opt']['type'] == 'L1Loss'
+    if options['scale'] != 2:
         start = options['path']['pretrain_network_g']
         assert start.startswith(f'experiments/{path.stem.split("_x")[0]}_x2_scratch/')
         assert options['path']['strict_load_g'] is False and options['train']['upsampler_start'] == 'resampled'
+
+
+@pytest.mark.parametrize('path', STAGE2_FILES, ids=name_of)
+def test_the_second_stage_starts_from_the_first_of_its_scale(path: Path):
+    options = load_training_options(path)
+    same_scale = set(path.parent.glob(f'{path.stem.removesuffix("stage2")}*.yml'))
+    first = load_training_options((same_scale - {path}).pop())
+    assert options['path']['pretrain_network_g'] == f'experiments/{first["name"]}/models/net_g_latest.pth'
+    assert options['path']['param_key_g'] == 'params_ema' and options['path']['strict_load_g'] is True
+    assert options['train']['pixel_opt']['type'] == 'MSELoss'
+    assert options['train']['scheduler']['periods'] == [options['train']['total_iter']]
+    assert options['train']['optim_g']['lr'] < first['train']['optim_g']['lr']
+    assert {key: options[key] for key in ('network_g', 'datasets', 'val', 'logger')} == {
+        key: first[key] for key in ('network_g', 'datasets', 'val', 'logger')
+    }
+
+
+def test_every_rfdn_has_a_second_stage():
+    assert len(STAGE2_FILES) == 9
 
 
 @pytest.mark.parametrize('path', TEST_FILES, ids=name_of)
@@ -133,9 +159,31 @@ def test_every_dataset_section_builds(path: Path, tiny_data: Path, monkeypatch: 
     section.update(phase='train', scale=scale, gt_size=section['gt_size'] // 8)
     section['dataroot_gt'] = str(tiny_data / 'HR_sub.lmdb')
     section['dataroot_lq'] = str(tiny_data / Path(section['dataroot_lq']).name)
-    sample = build_dataset(section)[0]
+    dataset = build_dataset(section)
+    dataset.set_epoch(0)
+    sample = dataset[0]
     channels = options['network_g']['num_in_ch']
     assert sample['gt'].shape == (channels, 8 * scale, 8 * scale) and sample['lq'].shape == (channels, 8, 8)
+
+
+@pytest.mark.parametrize('path', [*TRAIN_FILES, *TEST_FILES], ids=name_of)
+def test_every_set_to_validate_or_test_on_builds(path: Path, photographs: Path, tmp_path: Path):
+    """With the folders pointed at pictures that are named as the file says."""
+    from basicsr.data import build_dataset
+
+    options = (load_training_options if path in TRAIN_FILES else load_test_options)(path)
+    scale, channels = options['scale'], options['network_g']['num_in_ch']
+    for phase, section in options['datasets'].items():
+        if phase == 'train':
+            continue
+        folder = tmp_path / phase
+        folder.mkdir()
+        for picture in photographs.iterdir():
+            (folder / f'{picture.stem}x{scale}.png').symlink_to(picture)
+        section.update(phase=phase.partition('_')[0], scale=scale, dataroot_gt=str(photographs), dataroot_lq=str(folder))
+        sample = build_dataset(section)[1]
+        assert sample['gt'].shape[0] == sample['lq'].shape[0] == channels
+        assert Path(sample['lq_path']).stem == f'{Path(sample["gt_path"]).stem}x{scale}'
 
 
 # --- the schema ----------------------------------------------------------------------------------------------------
@@ -164,7 +212,20 @@ def test_every_dataset_section_builds(path: Path, tiny_data: Path, monkeypatch: 
         (['name=a/b'], ['name', 'a/b']),
         (['train:pixel_opt=~'], ['neither pixel_opt nor perceptual_opt']),
         (['datasets:train:prefetch_mode=cuda'], ['datasets.train', 'pin_memory']),
-        (['datasets:train:sample_seed=1'], ['datasets.train', 'sample_seed', 'FastPairedImageDataset']),
+        (['datasets:train:type=PairedImageDataset'], ['datasets.train', 'sample_seed', 'FastPairedImageDataset']),
+        (['datasets:train:resident=true', 'datasets:train:sample_seed=~'], ['datasets.train', 'resident', 'sample_seed']),
+        (['datasets:train:resident=true', 'datasets:train:color=y'], ['datasets.train', 'resident', 'color']),
+        (['train:precision=fp8'], ['train.precision', 'bf16', 'fp8']),
+        (['train:accumulate=0'], ['train.accumulate', 'greater than or equal to 1']),
+        (['train:accumulate=65'], ['train.accumulate is 65', 'take 64']),
+        (['train:grad_clip=-1'], ['train.grad_clip', 'greater than 0']),
+        (['train:compile=fast'], ['train.compile', 'reduce-overhead', 'fast']),
+        (['train:frequency_opt={type: FrequencyL2Loss}'], ['train.frequency_opt', 'FrequencyL1Loss']),
+        (['model_type=SRModel'], ['logger.keep_checkpoints is not known to SRModel', 'RFDNModel']),
+        (['logger:save_best:dataset=Set6'], ['logger.save_best.dataset is Set6', 'Set5']),
+        (['logger:save_best:metric=niqe'], ['logger.save_best.metric is niqe', 'psnr, ssim']),
+        (['logger:keep_checkpoints=0'], ['logger.keep_checkpoints', 'greater than or equal to 1']),
+        (['logger:wandb:project=x'], ['logger', 'use_tb_logger: true']),
         (
             ['train:scheduler={type: CosineAnnealingRestartLR, periods: [100]}'],
             ['train.scheduler.periods', '100 of 1000000'],

@@ -34,7 +34,7 @@ class _ScaledEntry(_Section):
     scale: Scales
     """One scale or a list: the entry then stands in the table of each, and `{scale}` in its paths is filled in."""
 
-    @field_validator('scale', mode='before')
+    @field_validator('scale', mode='before', json_schema_input_type=int | list[int])
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)

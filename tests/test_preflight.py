@@ -1,0 +1,111 @@
+"""What is found before a training starts, beyond what tests/test_train.py shows from the command line."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from test_train import option_file, small
+
+import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
+from rfdn_plugin import preflight
+from rfdn_plugin.options import load_training_options
+
+Usage = namedtuple('Usage', 'total used free')
+
+
+def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object) -> list[str]:
+    options = load_training_options(option_file(), small(tiny_data, photographs, **changes))
+    return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
+
+
+def test_a_sound_training_has_no_faults(tmp_path, tiny_data, photographs):
+    assert check(tmp_path, tiny_data, photographs) == []
+
+
+def test_a_disk_without_room_for_the_checkpoints(tmp_path, tiny_data, photographs, monkeypatch):
+    """As many as will be kept at one time, with optimizer and average, and the files at the end."""
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
+    (fault,) = check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': '~'})
+    assert 'logger.save_checkpoint_freq' in fault and '200 checkpoints' in fault and 'keep_checkpoints' in fault
+    assert check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': 1}) == []
+
+
+def test_the_estimate_of_the_disk_is_what_the_files_take(tmp_path, tiny_data, photographs, monkeypatch):
+    from test_train import rfdn
+
+    changes = {'network_g:num_feat': 48, 'logger:keep_checkpoints': 2, 'train:total_iter': 4}
+    changes |= {'logger:save_checkpoint_freq': 1, 'val:val_freq': 4}
+    (tmp_path / 'run').mkdir()
+    entries = small(tiny_data, photographs, **changes)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *entries, cwd=tmp_path / 'run').returncode == 0
+    files = [path for path in (tmp_path / 'run').rglob('*') if path.suffix in ('.pth', '.state')]
+    assert len(files) == 6  # two states and their weights, the last, the best
+    written = sum(path.stat().st_size for path in files)
+    bounds = [1.8 * written, 0.9 * written]  # one more checkpoint is there while the oldest is still kept
+    for free, expected in zip(bounds, (0, 1), strict=True):
+        monkeypatch.setattr(shutil, 'disk_usage', lambda path, free=free: Usage(0, 0, int(free)))
+        assert len(check(tmp_path, tiny_data, photographs, **changes)) == expected
+
+
+def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeypatch):
+    monkeypatch.setattr(preflight, '_gpus', lambda: 1)
+    monkeypatch.setattr(preflight, '_gpu_memory', lambda: 10**9)
+    large = {'num_gpu': 1, 'network_g:num_feat': 48, 'network_g:num_block': 6, 'datasets:train:gt_size': 96}
+    large |= {'datasets:train:batch_size_per_gpu': 32, 'datasets:train:dataset_enlarge_ratio': 10}
+    (fault,) = check(tmp_path, tiny_data, photographs, **large)
+    assert 'batch_size_per_gpu' in fault and 'train.accumulate to 2' in fault and '1.0 GB free' in fault
+    assert check(tmp_path, tiny_data, photographs, **large, **{'train:accumulate': 4}) == []
+
+
+def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, photographs):
+    """Counted again with a real step on this machine: every tensor that the backward pass needs, once."""
+    import torch
+    from basicsr.archs import build_network
+
+    for name in ('RFDN', 'E_RFDN', 'IMDN'):
+        options = load_training_options(option_file().parents[1] / name / f'train_{name}_x2_scratch.yml')
+        options['datasets']['train'].update(gt_size=48, batch_size_per_gpu=2)
+        net = build_network(dict(options['network_g']))
+        own = {parameter.data_ptr() for parameter in net.parameters()}
+        kept: dict[int, int] = {}
+        alive = []
+
+        def note(tensor, own=own, kept=kept, alive=alive):
+            alive.append(tensor)
+            if tensor.untyped_storage().data_ptr() not in own:
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            (net(torch.rand(2, 3, 24, 24)) - 1).abs().mean()
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        pictures = 4 * 2 * 3 * (24**2 + 48**2)
+        estimate = preflight.memory_of_a_step(options, net)
+        assert estimate == sum(kept.values()) + 20 * parameters + pictures + preflight.CONTEXT_BYTES
+        halved = {**options, 'train': {**options['train'], 'accumulate': 2}}
+        assert preflight.memory_of_a_step(halved, net) < estimate
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'train:precision': 'fp16'}, ['train.precision', 'fp16 needs a GPU', 'bf16']),
+        ({'logger:use_tb_logger': 'true'}, ['logger.use_tb_logger', 'tensorboard is not installed']),
+        (
+            {'logger:use_tb_logger': 'true', 'logger:wandb:project': 'x'},
+            ['logger.wandb.project', 'wandb is not installed'],
+        ),
+        ({'train:compile': 'true'}, ['train.compile', 'C++ compiler']),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_what_is_not_installed_is_said(tmp_path, tiny_data, photographs, monkeypatch, changes, words):
+    absent = 'wandb' if 'wandb' in words[1] else 'tensorboard'
+    found = preflight.importlib.util.find_spec
+    monkeypatch.setattr(preflight.importlib.util, 'find_spec', lambda name: None if name == absent else found(name))
+    monkeypatch.setattr(shutil, 'which', lambda name: None)
+    (fault,) = check(tmp_path, tiny_data, photographs, **changes)
+    assert all(word in fault for word in words), fault
