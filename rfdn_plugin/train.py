@@ -99,6 +99,8 @@ def _nothing_lost(options: dict[str, Any], launcher: str) -> Iterator[None]:
 
 def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_of_memory: type) -> str | None:
     """What happened and what to do, where that is known."""
+    import lmdb
+
     if isinstance(error, RFDNError):
         text = str(error).strip()
         # From a worker it comes as the text of its traceback, whose last line is the message.
@@ -109,7 +111,16 @@ def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_o
             f'the memory of the GPU is full: set train.accumulate to {parts} (the same gradients with less memory), '
             'or lower datasets.train.batch_size_per_gpu.'
         )
-    if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in str(error):
+    text = str(error).strip()
+    if isinstance(error, lmdb.Error):
+        return f'cannot read the training data ({text.splitlines()[-1]}): is it still where the options say?'
+    if isinstance(error, RuntimeError) and 'DataLoader worker' in text:
+        reason = text.splitlines()[0].partition('killed by signal: ')[2].partition('.')[0] or text.splitlines()[0]
+        return (
+            f'a process that reads the training data ended ({reason}): see that the data is whole (rfdn verify) and that '
+            'neither the memory nor /dev/shm is full.'
+        )
+    if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in text:
         return 'another process of this training has ended, its own output says why.'
     return None
 

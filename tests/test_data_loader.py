@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 import pytest
 import torch
 from test_data_dataset import data, options  # noqa: F401 (a fixture)
 
 from rfdn_plugin.data.dataset import EpochSampler, FastPairedImageDataset
-from rfdn_plugin.data.loader import ContinuousLoader, LateLoader
+from rfdn_plugin.data.loader import ContinuousLoader, LateLoader, ReadAhead
+from rfdn_plugin.errors import RFDNError
 
 
 class Signing(FastPairedImageDataset):
@@ -82,3 +85,49 @@ def test_no_worker_is_started_for_an_iterator_that_is_not_used(data):  # noqa: F
         assert len(list(iter(late))) == len(late) and started == [1]
     finally:
         type(loader).__iter__ = original
+
+
+def test_items_are_fetched_before_they_are_asked_for_and_not_without_end():
+    fetched = []
+
+    def source():
+        for number in range(10):
+            fetched.append(number)
+            yield number
+
+    ahead = ReadAhead(source(), most=2)
+    deadline = time.monotonic() + 10
+    while len(fetched) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(fetched) == 3  # two wait, one is held
+    assert list(ahead) == list(range(10)) and list(ahead) == []
+
+
+def test_an_error_of_the_source_is_raised_where_the_item_is_asked_for():
+    def source():
+        yield 1
+        raise RFDNError('the disk is gone')
+
+    ahead = ReadAhead(source())
+    assert next(ahead) == 1
+    for _ in range(2):
+        with pytest.raises(RFDNError, match='the disk is gone'):
+            next(ahead)
+
+
+def test_a_closed_one_leaves_no_thread():
+    before = threading.active_count()
+    ahead = ReadAhead(iter(int, 1))
+    ahead.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_picture_that_cannot_be_read_stops_the_training_with_its_name(data, workers):  # noqa: F811
+    for loader in (continuous(data, workers), LateLoader(stock(data, workers))):
+        inner = loader._loader if isinstance(loader, ContinuousLoader) else loader.loader
+        inner.dataset.paths[2] = {'lq_path': str(data / 'nowhere.bmp'), 'gt_path': str(data / 'nowhere.bmp')}
+        inner.sampler.set_epoch(0)
+        with pytest.raises(Exception, match=r'nowhere\.bmp'):
+            list(loader)

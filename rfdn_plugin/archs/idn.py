@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rfdn_plugin.archs.blocks import check_upscale, conv, cubic_phases
+from rfdn_plugin.archs.blocks import check_upscale, conv, cubic_phases, leaky_relu
 
 NEGATIVE_SLOPE = 0.05
 """Of every LeakyReLU of this network."""
 
 
 def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, NEGATIVE_SLOPE)
+    return leaky_relu(x, NEGATIVE_SLOPE)
 
 
 class DBlock(nn.Module):

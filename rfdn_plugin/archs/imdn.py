@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import (
     CCA,
     check_upscale,
     conv,
+    leaky_relu,
     pixel_shuffle_upsampler,
     start_as_interpolation,
 )
@@ -27,7 +27,7 @@ NEGATIVE_SLOPE = 0.05
 
 
 def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, NEGATIVE_SLOPE)
+    return leaky_relu(x, NEGATIVE_SLOPE)
 
 
 class IMDB(nn.Module):
@@ -151,7 +151,7 @@ class IMDN(nn.Module):
         self.blocks = [f'IMDB{number}' for number in range(1, num_block + 1)]
         for name in self.blocks:
             self.add_module(name, self.block(num_feat=num_feat, distillation_rate=distillation_rate))
-        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE))
+        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
         self.LR_conv = conv(num_feat, num_feat, 3)
         self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
         if interpolation_start:

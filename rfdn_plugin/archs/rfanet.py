@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import ESA, check_upscale, conv, pad_to_minimum
 
@@ -31,7 +32,7 @@ class AttentiveResidualBlock(nn.Module):
         self.esa = ESA(num_feat, num_feat // 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.esa(self.conv2(torch.relu(self.conv1(x))))
+        return self.esa(self.conv2(F.relu(self.conv1(x), inplace=True)))
 
 
 class RFA(nn.Module):

@@ -20,13 +20,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import (
     CCA,
     ESA,
     check_upscale,
     conv,
+    leaky_relu,
     pad_to_minimum,
     pixel_shuffle_upsampler,
     start_as_interpolation,
@@ -129,7 +129,7 @@ class RFDB(nn.Module):
 
 
 def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, NEGATIVE_SLOPE)
+    return leaky_relu(x, NEGATIVE_SLOPE)
 
 
 class RFDN(nn.Module):
@@ -192,7 +192,7 @@ class RFDN(nn.Module):
                 last_branch=last_branch,
             )
             self.add_module(name, block)
-        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE))
+        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
         self.LR_conv = conv(num_feat, num_feat, 3)
         self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
         if interpolation_start:

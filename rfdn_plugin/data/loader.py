@@ -1,16 +1,70 @@
-"""The DataLoader of a training, without its pauses: started once, when it is needed, and read ahead over the epochs."""
+"""The DataLoader of a training, without its pauses: started once, when it is needed, and read ahead over the epochs.
+
+A batch that a worker has made must still be taken over by the process that trains, which takes milliseconds: `ReadAhead`
+does that in a thread while the training computes.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
     from rfdn_plugin.data.dataset import EpochSampler
+
+
+class ReadAhead:
+    """An iterator whose next items are fetched by a thread; an error of it is raised where the item is asked for.
+
+    Args:
+        source: What is iterated over, by the thread alone.
+        most: Items that wait at most.
+    """
+
+    def __init__(self, source: Iterable, most: int = 2) -> None:
+        self._items: queue.Queue = queue.Queue(most)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, args=(iter(source),), daemon=True)
+        self._thread.start()
+
+    def _fetch(self, source: Iterator) -> None:
+        try:
+            for item in source:
+                if not self._put((item, None)):
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:  # it belongs to who asks for the item
+            self._put((None, error))
+
+    def _put(self, item: tuple) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._items.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> ReadAhead:
+        return self
+
+    def __next__(self) -> Any:
+        item, error = self._items.get()
+        if error is not None:
+            self._items.put((None, error))  # asked again, it says the same
+            raise error
+        return item
+
+    def close(self) -> None:
+        """End the thread; nobody asks any more."""
+        self._stopped.set()
+        self._thread.join(timeout=2)  # it may be waiting for a worker that has ended
 
 
 class LateLoader:
@@ -27,7 +81,14 @@ class LateLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield from self.loader
+        if not self.loader.num_workers:  # what it reads in this process draws random numbers that others draw too
+            yield from self.loader
+            return
+        ahead = ReadAhead(self.loader)
+        try:
+            yield from ahead
+        finally:
+            ahead.close()
 
 
 class ContinuousLoader:
@@ -60,8 +121,10 @@ class ContinuousLoader:
         self._at = (epoch + 1, 0)
 
     def _start(self, epoch: int) -> None:
+        if isinstance(self._batches, ReadAhead):
+            self._batches.close()
         loader = self._loader
-        self._batches = iter(
+        batches = iter(
             DataLoader(
                 loader.dataset,
                 batch_sampler=_endless(copy.copy(self._sampler), self.batch_size, epoch),
@@ -70,6 +133,7 @@ class ContinuousLoader:
                 worker_init_fn=loader.worker_init_fn,
             )
         )
+        self._batches = ReadAhead(batches) if loader.num_workers else batches
 
 
 def _whole_batches(sampler: EpochSampler, batch_size: int) -> int:

@@ -60,8 +60,12 @@ def install() -> None:
         logger.info(f'Batches of {loader.batch_size} from a {type(loader).__name__}.')
         _Run.sampler = sampler
         # BasicSR plans its epochs with the smaller batch that it drops, for one GPU, and from the beginning: it would
-        # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch.
-        total_epochs = opt.get('resumed_epoch', 0) + math.ceil(max(total_iters - done, 0) / max(len(loader), 1))
+        # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch. Its loop goes
+        # through the epoch that it is told as well; one more would start workers for nothing.
+        epoch = opt.get('resumed_epoch', 0)
+        sampler.set_epoch(epoch)
+        after_it = max(total_iters - done - sampler.samples_left() // loader.batch_size, 0)
+        total_epochs = epoch + math.ceil(after_it / max(len(loader), 1))
         return loader, sampler, val_loaders, total_epochs, total_iters
 
     create_train_val_dataloader.original = original
