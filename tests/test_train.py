@@ -156,6 +156,60 @@ def test_auto_resume_goes_on_where_it_stopped(tmp_path: Path, tiny_data: Path, p
     assert outcome.returncode == 0 and 'has finished its 12 iterations' in outcome.stdout and not outcome.stderr
 
 
+def test_the_best_and_the_newest_are_kept_with_their_card(tmp_path: Path, tiny_data: Path, photographs: Path):
+    import json
+
+    changes = {'val:val_freq': 2, 'logger:save_checkpoint_freq': 2, 'logger:keep_checkpoints': 2, 'train:total_iter': 10}
+    changes = small(tiny_data, photographs, **changes)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    experiment = tmp_path / 'experiments/train_RFDN_x2_scratch'
+    files = {path.name for path in (experiment / 'models').iterdir()}
+    assert files == {'net_g_8.pth', 'net_g_10.pth', 'net_g_latest.pth', 'net_g_best.pth'}
+    assert {path.name for path in (experiment / 'training_states').iterdir()} == {'8.state', '10.state'}
+    state = torch.load(experiment / 'training_states/10.state', weights_only=True)
+    card = weights(tmp_path, file='net_g_best.pth')['metadata']
+    assert card['iterations'] == str(state['best_metric_results']['Set5']['psnr']['iter'])
+    assert card['network'] == 'RFDN' and json.loads(card['arguments'])['num_feat'] == 12
+    assert card['training_data'] == 'DIV2K' and card['batch'] == '4 of 24x24 HR pixels'
+    assert (
+        json.loads(card['losses'])['pixel_opt']['type'] == 'L1Loss' and json.loads(card['optimizer'])['type'] == 'Adam'
+    )
+    assert json.loads(card['best_results'])['Set5']['psnr']['val'] > 5
+
+
+def test_tensorboard_gets_losses_speed_and_results(tmp_path: Path, tiny_data: Path, photographs: Path):
+    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    changes = small(
+        tiny_data, photographs, **{'logger:use_tb_logger': 'true', 'train:total_iter': 4, 'val:val_freq': 2}
+    )
+    outcome = rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    events = accumulator.EventAccumulator(str(tmp_path / 'tb_logger/train_RFDN_x2_scratch')).Reload()
+    steps = {name: [event.step for event in events.Scalars(name)] for name in events.Tags()['scalars']}
+    assert steps['losses/l_pix'] == steps['lr'] == steps['speed/iterations_per_second'] == [1, 2, 3, 4]
+    assert steps['metrics/Set5/psnr'] == [2, 4]
+
+
+@pytest.mark.parametrize('scale', [2, 4])
+def test_pictures_that_stay_in_memory_give_the_same_training(
+    scale: int, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    """`resident: true` against a worker, over several epochs: the same batches, so the same weights."""
+    name = f'train_RFDN_x{scale}_scratch' if scale == 2 else f'train_RFDN_x{scale}_finetune'
+    files = []
+    for resident in ('true', 'false'):
+        cwd = tmp_path / resident
+        cwd.mkdir()
+        changes = {'datasets:train:resident': resident, 'path:pretrain_network_g': '~', 'val:val_freq': 100}
+        changes |= {'datasets:train:dataset_enlarge_ratio': 2, 'path:strict_load_g': 'true'}
+        entries = small(tiny_data, photographs, scale, **changes)
+        outcome = rfdn('train', '-opt', option_file(scale), '--force_yml', *entries, cwd=cwd)
+        assert outcome.returncode == 0, outcome.stderr[-2000:]
+        assert ('ResidentLoader' in outcome.stderr) == (resident == 'true')
+        files.append(weights(cwd, name))
+    assert_equal(*files)
+
+
 # --- bad input: a clear line, exit code 1, nothing created ----------------------------------------------------------
 def _other_network(root: Path) -> None:
     from rfdn_plugin.archs import NETWORKS

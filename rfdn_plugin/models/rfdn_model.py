@@ -232,6 +232,8 @@ class RFDNModel(SRModel):
         if best is not None and best['dataset'] == name:
             if self.best_metric_results[name][best['metric']]['iter'] == self.iteration:
                 self.save(-1, 'best')
+        if self.saved_iteration == self.iteration:  # BasicSR saves before it validates: the state is to know the result
+            self.save_training_state(resume.current_epoch(), self.iteration)
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """The pictures shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
