@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import queue
 import threading
 import time
 
@@ -65,6 +67,37 @@ def test_a_resumed_training_gets_what_is_left(data):  # noqa: F811
     assert_same(epoch_of(loader, loader._sampler, 2), epoch_of(reference, reference.sampler, 2))
 
 
+def test_the_stock_prefetcher_still_hides_the_error_of_a_worker(data):  # noqa: F811
+    """The fault for which its thread is left out; when this fails, `LateLoader` may use it again."""
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    def source():
+        yield 1
+        raise RFDNError('the disk is gone')
+
+    original, threading.excepthook = threading.excepthook, lambda *_: None
+    try:
+        generator = PrefetchGenerator(source(), 1)
+        assert next(generator) == 1
+        generator.join(10)
+        with pytest.raises(queue.Empty):  # where next(generator) would wait
+            generator.queue.get(timeout=0.5)
+    finally:
+        threading.excepthook = original
+
+
+def test_with_the_prefetch_of_basicsr_an_error_of_a_worker_is_raised(data):  # noqa: F811
+    from basicsr.data.prefetch_dataloader import PrefetchDataLoader
+
+    plain = stock(data)
+    settings = {'batch_size': 4, 'sampler': plain.sampler, 'drop_last': True, 'num_workers': 1}
+    loader = LateLoader(PrefetchDataLoader(1, dataset=plain.dataset, **settings))
+    assert len(epoch_of(loader, plain.sampler, 0)) == len(plain)
+    plain.dataset.paths[2] = {'lq_path': str(data / 'nowhere.bmp'), 'gt_path': str(data / 'nowhere.bmp')}
+    with pytest.raises(Exception, match=r'nowhere\.bmp'):
+        epoch_of(loader, plain.sampler, 1)
+
+
 def test_an_iterator_that_was_given_up_leaves_nothing_out(data):  # noqa: F811
     """BasicSR's CUDA prefetcher takes a batch from one iterator and begins anew with another."""
     loader, reference = continuous(data), stock(data)
@@ -116,6 +149,19 @@ def test_an_error_of_the_source_is_raised_where_the_item_is_asked_for():
             next(ahead)
 
 
+@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('make', [continuous, lambda folder, workers: LateLoader(stock(folder, workers))])
+def test_a_closed_loader_leaves_no_worker_and_no_thread(data, make, workers):  # noqa: F811
+    threads, others = threading.active_count(), set(multiprocessing.active_children())
+    loader = make(data, workers)
+    loader._loader.sampler.set_epoch(0)
+    batches = iter(loader)
+    next(batches)
+    assert len(set(multiprocessing.active_children()) - others) == workers
+    loader.close()
+    assert set(multiprocessing.active_children()) <= others and threading.active_count() == threads
+
+
 def test_a_closed_one_leaves_no_thread():
     before = threading.active_count()
     ahead = ReadAhead(iter(int, 1))
@@ -126,7 +172,7 @@ def test_a_closed_one_leaves_no_thread():
 @pytest.mark.parametrize('workers', [1, 2])
 def test_a_picture_that_cannot_be_read_stops_the_training_with_its_name(data, workers):  # noqa: F811
     for loader in (continuous(data, workers), LateLoader(stock(data, workers))):
-        inner = loader._loader if isinstance(loader, ContinuousLoader) else loader.loader
+        inner = loader._loader
         inner.dataset.paths[2] = {'lq_path': str(data / 'nowhere.bmp'), 'gt_path': str(data / 'nowhere.bmp')}
         inner.sampler.set_epoch(0)
         with pytest.raises(Exception, match=r'nowhere\.bmp'):

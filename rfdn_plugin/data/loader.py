@@ -6,6 +6,7 @@ does that in a thread while the training computes.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import itertools
 import queue
@@ -23,7 +24,7 @@ class ReadAhead:
     """An iterator whose next items are fetched by a thread; an error of it is raised where the item is asked for.
 
     Args:
-        source: What is iterated over, by the thread alone.
+        source: What is iterated over, by the thread, which lets go of it at the end.
         most: Items that wait at most.
     """
 
@@ -62,36 +63,54 @@ class ReadAhead:
         return item
 
     def close(self) -> None:
-        """End the thread; nobody asks any more."""
+        """End the thread, and with it the workers of a DataLoader that it reads from; nobody asks any more."""
         self._stopped.set()
-        self._thread.join(timeout=2)  # it may be waiting for a worker that has ended
+        self._thread.join(timeout=2)  # it may be waiting for a worker that is gone
 
 
-class LateLoader:
-    """A DataLoader that starts at the first batch.
+class _Loader:
+    """What BasicSR's loop sees of a loader, and an end for what the loader has started.
 
-    BasicSR's prefetcher asks for an iterator when it is made and for another when the epoch begins: with a DataLoader
-    of its own that starts all workers twice.
+    Without that end the workers live until the interpreter takes down its children, which waits for each of them, while
+    they, told to end, wait for the training to take their last batch (`models.resume.WORKER_SECONDS`).
     """
 
     def __init__(self, loader: DataLoader) -> None:
-        self.loader, self.batch_size = loader, loader.batch_size
+        self._loader, self.batch_size = loader, loader.batch_size
+        self._ahead: ReadAhead | None = None
+        atexit.register(self.close)
+
+    def _read_ahead(self, batches: Iterable) -> Iterator[dict[str, Any]]:
+        """Its batches; those of workers are fetched by a thread."""
+        self.close()
+        if not self._loader.num_workers:  # what it reads in this process draws random numbers that others draw too
+            return iter(batches)
+        self._ahead = ReadAhead(batches)
+        return self._ahead
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+class LateLoader(_Loader):
+    """A DataLoader that starts at the first batch.
+
+    BasicSR's prefetcher asks for an iterator when it is made and for another when the epoch begins: with a DataLoader
+    of its own that starts all workers twice. The thread of its `prefetch_mode: cpu` is left out: it ends at an error of a
+    worker without a word, and the training would wait for ever.
+    """
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        if not self.loader.num_workers:  # what it reads in this process draws random numbers that others draw too
-            yield from self.loader
-            return
-        ahead = ReadAhead(self.loader)
-        try:
-            yield from ahead
-        finally:
-            ahead.close()
+        yield from self._read_ahead(DataLoader.__iter__(self._loader))
 
 
-class ContinuousLoader:
+class ContinuousLoader(_Loader):
     """The batches of a DataLoader, epoch by epoch, from workers that never stop.
 
     A DataLoader ends its workers with the epoch, and the training waits for new ones and for their first batch. Here
@@ -104,8 +123,9 @@ class ContinuousLoader:
     """
 
     def __init__(self, loader: DataLoader, sampler: EpochSampler) -> None:
-        self._loader, self._sampler, self.batch_size = loader, sampler, loader.batch_size
-        self._batches: Iterator[dict[str, Any]] | None = None
+        super().__init__(loader)
+        self._sampler = sampler
+        self._batches: Iterator[dict[str, Any]] = iter(())
         self._at: tuple[int, int] | None = None  # the epoch and the batch of it that come next
 
     def __len__(self) -> int:
@@ -121,10 +141,8 @@ class ContinuousLoader:
         self._at = (epoch + 1, 0)
 
     def _start(self, epoch: int) -> None:
-        if isinstance(self._batches, ReadAhead):
-            self._batches.close()
         loader = self._loader
-        batches = iter(
+        self._batches = self._read_ahead(
             DataLoader(
                 loader.dataset,
                 batch_sampler=_endless(copy.copy(self._sampler), self.batch_size, epoch),
@@ -133,7 +151,6 @@ class ContinuousLoader:
                 worker_init_fn=loader.worker_init_fn,
             )
         )
-        self._batches = ReadAhead(batches) if loader.num_workers else batches
 
 
 def _whole_batches(sampler: EpochSampler, batch_size: int) -> int:

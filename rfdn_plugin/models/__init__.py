@@ -8,7 +8,6 @@ def register_with_basicsr() -> None:
     """
     import rfdn_plugin.models.losses
     import rfdn_plugin.models.rfdn_model  # noqa: F401
-    from rfdn_plugin.models import resume, watching
+    from rfdn_plugin.models.pipeline import install
 
-    resume.install()
-    watching.install()
+    install()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rfdn_plugin import __version__
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import atomic_write
+from rfdn_plugin.weights.card import model_card
 
 
 def write(content: Any, path: str | os.PathLike) -> None:
@@ -44,3 +48,35 @@ def keep_newest(models: str | os.PathLike, states: str | os.PathLike, count: int
         for iteration in numbered(folder, prefix, suffix)[:-count]:
             with contextlib.suppress(FileNotFoundError):  # somebody tidied up meanwhile
                 Path(folder, f'{prefix}{iteration}{suffix}').unlink()
+
+
+def card(
+    opt: dict[str, Any], iteration: int, optimizer: torch.optim.Optimizer, best_results: dict[str, Any]
+) -> dict[str, str]:
+    """What weights alone do not say, as plain text: the model card, which `weights.detect` reads.
+
+    Args:
+        opt: BasicSR's options of the training.
+        iteration: Iterations that the weights have been trained for.
+        optimizer: That trained them.
+        best_results: Of the validations so far, by set and metric.
+    """
+    arguments = dict(opt['network_g'])
+    name = arguments.pop('type')
+    train, data = opt['train'], opt.get('datasets', {}).get('train', {})
+    losses = {key: train[key] for key in ('pixel_opt', 'perceptual_opt', 'frequency_opt') if train.get(key)}
+    details = {
+        'iterations': str(iteration),
+        'training_data': data.get('name', ''),
+        'losses': json.dumps(losses),
+        'optimizer': json.dumps({'type': type(optimizer).__name__, **train['optim_g']}),
+    }
+    if 'batch_size_per_gpu' in data:
+        batch, side = data['batch_size_per_gpu'] * opt.get('world_size', 1), data['gt_size']
+        details['batch'] = f'{batch} of {side}x{side} HR pixels'
+    if best_results:
+        details['best_results'] = json.dumps(best_results)
+    if name in NETWORKS:
+        return model_card(name, arguments, **details)
+    network = {'network': name, 'arguments': json.dumps(arguments), 'upscale': str(opt['scale'])}
+    return {**network, **details, 'written_by': f'rfdn_plugin {__version__}'}

@@ -8,8 +8,6 @@ not depend on the worker that reads them: with `FastPairedImageDataset` and `sam
 
 from __future__ import annotations
 
-import functools
-import math
 import random
 import signal
 from collections.abc import Callable
@@ -22,8 +20,6 @@ import torch
 from rfdn_plugin.errors import RFDNError
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from rfdn_plugin.data.dataset import EpochSampler
     from rfdn_plugin.models.rfdn_model import RFDNModel
 
@@ -45,55 +41,6 @@ class _Run:
     signal: int | None = None
 
 
-def install() -> None:
-    """Make BasicSR's `train_pipeline` use our sampler, told where to go on."""
-    import basicsr.train
-
-    original = getattr(basicsr.train.create_train_val_dataloader, 'original', basicsr.train.create_train_val_dataloader)
-
-    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
-        loader, sampler, val_loaders, _, total_iters = original(opt, logger)
-        done = opt.get('resumed_iteration', 0)
-        sampler.go_on_after(done, loader.batch_size)
-        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
-        loader = _without_pauses(loader, sampler, opt)
-        logger.info(f'Batches of {loader.batch_size} from a {type(loader).__name__}.')
-        _Run.sampler = sampler
-        # BasicSR plans its epochs with the smaller batch that it drops, for one GPU, and from the beginning: it would
-        # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch. Its loop goes
-        # through the epoch that it is told as well; one more would start workers for nothing.
-        epoch = opt.get('resumed_epoch', 0)
-        sampler.set_epoch(epoch)
-        after_it = max(total_iters - done - sampler.samples_left() // loader.batch_size, 0)
-        total_epochs = epoch + math.ceil(after_it / max(len(loader), 1))
-        return loader, sampler, val_loaders, total_epochs, total_iters
-
-    create_train_val_dataloader.original = original
-    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
-    basicsr.train.EnlargedSampler = _sampler
-
-
-def _sampler(*arguments: Any) -> EpochSampler:
-    # Imported when a training begins: where the import of this module is what imported basicsr, it is under way yet.
-    from rfdn_plugin.data.dataset import EpochSampler
-
-    return EpochSampler(*arguments)
-
-
-def _without_pauses(loader: DataLoader, sampler: EpochSampler, opt: dict[str, Any]) -> Any:
-    """The loader of the same batches that makes a training wait least."""
-    from rfdn_plugin.data.loader import ContinuousLoader, LateLoader
-    from rfdn_plugin.data.resident import ResidentLoader
-
-    data = opt['datasets']['train']
-    if data.get('resident'):
-        device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
-        return ResidentLoader(loader.dataset, sampler, loader.batch_size, device)
-    if data.get('sample_seed') is not None and data.get('prefetch_mode') != 'cpu':
-        return ContinuousLoader(loader, sampler)
-    return LateLoader(loader)
-
-
 def current_epoch() -> int:
     """The epoch that the training of this process is in."""
     return _Run.sampler.epoch if _Run.sampler is not None else 0
@@ -113,7 +60,7 @@ def _note_signal(number: int, frame: FrameType | None) -> None:
     _Run.signal = number
 
 
-def _start_worker(start: Callable[[int], None] | None, number: int) -> None:
+def start_worker(start: Callable[[int], None] | None, number: int) -> None:
     """In a process that reads pictures: a terminal and SLURM signal it too, while the training still wants its batch."""
     if start is not None:
         start(number)
@@ -131,6 +78,11 @@ def asked_to_leave(device: torch.device, iteration: int, together: bool) -> str 
         torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
         number = int(shared)
     return signal.Signals(number).name if number else None
+
+
+def read_with(sampler: EpochSampler) -> None:
+    """Name the sampler of this process's training, for `current_epoch`."""
+    _Run.sampler = sampler
 
 
 def train_with(model: RFDNModel) -> None:

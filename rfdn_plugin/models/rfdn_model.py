@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from typing import Any
 
-import torch
 from basicsr.losses import build_loss
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Subset
 
-from rfdn_plugin import __version__, compat
-from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin import compat
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.models import checkpoints, resume
 from rfdn_plugin.models.speed import Speed
+from rfdn_plugin.models.validation import ValidatedModel
 from rfdn_plugin.models.watching import DivergedError, LossWatch
-from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import starting_state
 
 
-class RFDNModel(SRModel):
+class RFDNModel(ValidatedModel):
     """SRModel with fast steps, losses that are watched, and files that are whole.
 
     The options beyond SRModel's stand in `options.TrainSection` and `options.LoggerSection`, marked as ours;
     docs/training.md explains them.
     """
 
-    iteration = 0
-    """Iterations that the weights have been trained for."""
     saved_iteration = 0
     """The last of them with a training state on the disk."""
     intact = True
@@ -44,8 +37,6 @@ class RFDNModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.speed = Speed.of(opt.get('train') or {})
-        self._validated: dict[str, int] = {}
-        self._single_picture = False
         super().__init__(opt)
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -211,68 +202,6 @@ class RFDNModel(SRModel):
             advice += ['set train.precision to bf16 or fp32'] if self.speed.precision == 'fp16' else []
             raise DivergedError(f'{error}: {good}; {", ".join(advice)}, and go on with --auto_resume.') from None
 
-    # --- validating --------------------------------------------------------------------------------------------------
-    def validation(
-        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False
-    ) -> None:
-        """As SRModel; in training also keep the weights of the best result that `logger.save_best` names.
-
-        BasicSR validates once more when a training has ended, under the number of an iteration that was never made;
-        where the last iteration was validated already that is left out.
-        """
-        if not self.is_train:
-            super().validation(dataloader, current_iter, tb_logger, save_img)
-            return
-        name = dataloader.dataset.opt['name']
-        if self._validated.get(name) == self.iteration:
-            return
-        self._validated[name] = self.iteration
-        super().validation(dataloader, self.iteration, tb_logger, save_img)
-        best = self.opt['logger'].get('save_best')
-        if best is not None and best['dataset'] == name:
-            if self.best_metric_results[name][best['metric']]['iter'] == self.iteration:
-                self.save(-1, 'best')
-        if self.saved_iteration == self.iteration:  # BasicSR saves before it validates: the state is to know the result
-            self.save_training_state(resume.current_epoch(), self.iteration)
-
-    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """The pictures shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
-
-        The results of single pictures are put together in their order, so that they are added up as in one process.
-        """
-        dataset = dataloader.dataset
-        own: dict[int, dict[str, float]] = {}
-        for index in range(self.opt['rank'], len(dataset), self.opt['world_size']):
-            self._single_picture = True
-            try:
-                picture = DataLoader(_Pictures(dataset, [index]))
-                super().nondist_validation(picture, current_iter, None, save_img)
-            finally:
-                self._single_picture = False
-            own[index] = dict(self.metric_results) if self.opt['val'].get('metrics') else {}
-        gathered: list[dict] = [{}] * self.opt['world_size']
-        torch.distributed.all_gather_object(gathered, own)
-        if not self.opt['val'].get('metrics'):
-            return
-        results = {index: values for part in gathered for index, values in part.items()}
-        name = dataset.opt['name']
-        self._initialize_best_metric_results(name)
-        self.metric_results = {
-            metric: sum(results[index][metric] for index in range(len(dataset))) / len(dataset)
-            for metric in self.opt['val']['metrics']
-        }
-        for metric, value in self.metric_results.items():
-            self._update_best_metric_result(name, metric, value, current_iter)
-        self._log_validation_metric_values(current_iter, name, tb_logger)
-
-    def _update_best_metric_result(self, *result: Any) -> None:
-        if not self._single_picture:
-            super()._update_best_metric_result(*result)
-
-    def _log_validation_metric_values(self, *result: Any) -> None:
-        if not self._single_picture:
-            super()._log_validation_metric_values(*result)
-
     # --- saving and going on -----------------------------------------------------------------------------------------
     def save(self, epoch: int, current_iter: int | str) -> None:
         """Write the weights and, for a numbered iteration, the training state; remove what is not to be kept.
@@ -296,6 +225,15 @@ class RFDNModel(SRModel):
             self.saved_iteration = current_iter
             self._keep_newest()
 
+    def after_validation(self, dataset: str) -> None:
+        """Keep the weights of the best result that `logger.save_best` names, and the results in the training state."""
+        best = self.opt['logger'].get('save_best')
+        if best is not None and best['dataset'] == dataset:
+            if self.best_metric_results[dataset][best['metric']]['iter'] == self.iteration:
+                self.save(-1, 'best')
+        if self.saved_iteration == self.iteration:  # BasicSR saves before it validates
+            self.save_training_state(resume.current_epoch(), self.iteration)
+
     @master_only
     def _keep_newest(self) -> None:
         count = self.opt.get('logger', {}).get('keep_checkpoints')
@@ -318,47 +256,9 @@ class RFDNModel(SRModel):
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         content = {key: _on_cpu(self.get_bare_model(item).state_dict()) for key, item in zip(keys, nets, strict=True)}
-        content['metadata'] = self._metadata()
+        content['metadata'] = checkpoints.card(self.opt, self.iteration, self.optimizer_g, self.best_results())
         name = 'latest' if current_iter == -1 else current_iter
         checkpoints.write(content, os.path.join(self.opt['path']['models'], f'{net_label}_{name}.pth'))
-
-    def _metadata(self) -> dict[str, str]:
-        """What the weights alone do not say, as plain text: the model card, which `weights.detect` reads."""
-        arguments = dict(self.opt['network_g'])
-        name = arguments.pop('type')
-        details = {'iterations': str(self.iteration), **self._training_details()}
-        if name in NETWORKS:
-            return model_card(name, arguments, **details)
-        card = {'network': name, 'arguments': json.dumps(arguments), 'upscale': str(self.opt['scale']), **details}
-        return {**card, 'written_by': f'rfdn_plugin {__version__}'}
-
-    def _training_details(self) -> dict[str, str]:
-        """How the weights were made: data, losses, optimizer, results so far."""
-        data = self.opt.get('datasets', {}).get('train', {})
-        losses = {
-            key: self.opt['train'][key]
-            for key in ('pixel_opt', 'perceptual_opt', 'frequency_opt')
-            if self.opt['train'].get(key)
-        }
-        details = {
-            'training_data': data.get('name', ''),
-            'losses': json.dumps(losses),
-            'optimizer': json.dumps({'type': type(self.optimizer_g).__name__, **self.opt['train']['optim_g']}),
-        }
-        if 'batch_size_per_gpu' in data:
-            details['batch'] = (
-                f'{data["batch_size_per_gpu"] * self.opt.get("world_size", 1)} of {data["gt_size"]}x{data["gt_size"]} HR pixels'
-            )
-        if self._best_results():
-            details['best_results'] = json.dumps(self._best_results())
-        return details
-
-    def _best_results(self) -> dict[str, Any]:
-        """The best validation results in plain floats: NumPy's own are refused when the file is read safely."""
-        return {
-            dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in metrics.items()}
-            for dataset, metrics in getattr(self, 'best_metric_results', {}).items()
-        }
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int | str) -> None:
@@ -374,7 +274,7 @@ class RFDNModel(SRModel):
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'best_metric_results': self._best_results(),
+            'best_metric_results': self.best_results(),
             'random': resume.random_state(),
             'losses': self.loss_watch.state(),
             'scaler': self.scaler.state_dict(),
@@ -396,14 +296,6 @@ class RFDNModel(SRModel):
 
 
 compat.register(MODEL_REGISTRY, RFDNModel)
-
-
-class _Pictures(Subset):
-    """Some pictures of a validation set, under its options."""
-
-    @property
-    def opt(self) -> dict[str, Any]:
-        return self.dataset.opt
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

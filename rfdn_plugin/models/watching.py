@@ -158,10 +158,3 @@ def peak_memory(on_gpu: bool) -> int:
     except ImportError:  # Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-
-
-def install() -> None:
-    """Make BasicSR's `train_pipeline` write our line."""
-    import basicsr.train
-
-    basicsr.train.MessageLogger = ProgressLogger

@@ -61,7 +61,7 @@ class Side:
         from basicsr.models import build_model
 
         from rfdn_plugin.data.dataset import EpochSampler
-        from rfdn_plugin.models.resume import _without_pauses
+        from rfdn_plugin.models.pipeline import without_pauses
 
         on_gpu = torch.cuda.is_available()
         self.name, self.options = name, copy.deepcopy(options)
@@ -73,7 +73,7 @@ class Side:
         sampler = sampler_class(dataset, 1, 0, data.get('dataset_enlarge_ratio', 1))
         loader = build_dataloader(dataset, data, num_gpu=int(on_gpu), sampler=sampler, seed=0)
         if name == 'ours':
-            loader = _without_pauses(loader, sampler, self.options)
+            loader = without_pauses(loader, sampler, self.options)
         random.seed(0), np.random.seed(0), torch.manual_seed(0)
         self.model = build_model(self.options)
         sampler.set_epoch(0)

@@ -1,0 +1,95 @@
+"""Validating while a training runs: shared out over its processes, and told to what keeps the best weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from torch.utils.data import DataLoader, Subset
+
+
+class ValidatedModel(SRModel):
+    """SRModel whose validation uses every process and counts the iterations that were made."""
+
+    iteration = 0
+    """Iterations that the weights have been trained for."""
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self._validated: dict[str, int] = {}
+        self._single_picture = False
+        super().__init__(opt)
+
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False
+    ) -> None:
+        """As SRModel; in training `after_validation` is called with the name of the set.
+
+        BasicSR validates once more when a training has ended, under the number of an iteration that was never made;
+        where the last iteration was validated already that is left out.
+        """
+        if not self.is_train:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+            return
+        name = dataloader.dataset.opt['name']
+        if self._validated.get(name) == self.iteration:
+            return
+        self._validated[name] = self.iteration
+        super().validation(dataloader, self.iteration, tb_logger, save_img)
+        self.after_validation(name)
+
+    def after_validation(self, dataset: str) -> None:
+        """What a training does with the results of a set, which `best_metric_results` has taken in."""
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """The pictures shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
+
+        The results of single pictures are put together in their order, so that they are added up as in one process.
+        """
+        dataset = dataloader.dataset
+        own: dict[int, dict[str, float]] = {}
+        for index in range(self.opt['rank'], len(dataset), self.opt['world_size']):
+            self._single_picture = True
+            try:
+                picture = DataLoader(_Pictures(dataset, [index]))
+                super().nondist_validation(picture, current_iter, None, save_img)
+            finally:
+                self._single_picture = False
+            own[index] = dict(self.metric_results) if self.opt['val'].get('metrics') else {}
+        gathered: list[dict] = [{}] * self.opt['world_size']
+        torch.distributed.all_gather_object(gathered, own)
+        if not self.opt['val'].get('metrics'):
+            return
+        results = {index: values for part in gathered for index, values in part.items()}
+        name = dataset.opt['name']
+        self._initialize_best_metric_results(name)
+        self.metric_results = {
+            metric: sum(results[index][metric] for index in range(len(dataset))) / len(dataset)
+            for metric in self.opt['val']['metrics']
+        }
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _update_best_metric_result(self, *result: Any) -> None:
+        if not self._single_picture:
+            super()._update_best_metric_result(*result)
+
+    def _log_validation_metric_values(self, *result: Any) -> None:
+        if not self._single_picture:
+            super()._log_validation_metric_values(*result)
+
+    def best_results(self) -> dict[str, Any]:
+        """The best validation results in plain floats: NumPy's own are refused when the file is read safely."""
+        return {
+            dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in metrics.items()}
+            for dataset, metrics in getattr(self, 'best_metric_results', {}).items()
+        }
+
+
+class _Pictures(Subset):
+    """Some pictures of a validation set, under its options."""
+
+    @property
+    def opt(self) -> dict[str, Any]:
+        return self.dataset.opt
