@@ -7,9 +7,7 @@ networks, losses and metrics are looked up, and their arguments checked against 
 
 from __future__ import annotations
 
-import inspect
 import re
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.option_faults import describe_faults
 from rfdn_plugin.registered import check_arguments, check_metric, check_name, check_registered, default_argument
 from rfdn_plugin.yaml_files import apply_overrides, did_you_mean, list_faults, read_yaml
 
@@ -400,55 +399,9 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
     try:
         options = schema.model_validate(content).model_dump(exclude_unset=True, mode='json')
     except ValidationError as error:
-        # Of a union (a number or `auto`) each member complains about one place; the first says enough.
-        first = {
-            tuple(part for part in fault['loc'] if not _is_union_tag(part)): fault for fault in reversed(error.errors())
-        }
-        faults = [_describe(schema, fault) for fault in reversed(first.values())]
-        raise RFDNError(list_faults(path, faults)) from error
+        raise RFDNError(list_faults(path, describe_faults(schema, error))) from error
     options.setdefault('num_gpu', 'auto')
     options.setdefault('path', {}).setdefault('resume_state', None)
     if options.get('val'):
         options['val'].setdefault('suffix', None)
     return options
-
-
-def _describe(schema: type[BaseModel], fault: Any) -> str:
-    location = [str(part) for part in fault['loc'] if not _is_union_tag(part)]
-    where, kind, given = '.'.join(location), fault['type'], fault['input']
-    if kind == 'extra_forbidden':
-        return f'{where}: unknown key{did_you_mean(location[-1], _siblings(schema, location))}.'
-    if kind == 'missing':
-        return f'{where}: missing.'
-    if kind == 'value_error':  # our own words
-        message, shown = fault['msg'].removeprefix('Value error, '), ''
-    else:
-        message = fault['msg'][0].lower() + fault['msg'][1:]
-        shown = '' if isinstance(given, dict | list) else f', not {given!r}'
-    return f'{where}: {message}{shown}.' if where else f'{message}{shown}.'
-
-
-def _is_union_tag(part: Any) -> bool:
-    """Whether a part of a fault's place names a member of a union, not a key of the file."""
-    schedulers = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
-    return part in (*schedulers, 'int', 'bool', 'constrained-int') or str(part).startswith('literal[')
-
-
-def _siblings(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys that the section of an unknown key has."""
-    known: list[type[BaseModel]] = [schema]
-    for part in location[:-1]:
-        known = [inner for model in known for inner in _models_in(_field_type(model, part))]
-    return [name for model in known for name in model.model_fields]
-
-
-def _field_type(model: type[BaseModel], name: str) -> Any:
-    if name in model.model_fields:
-        return model.model_fields[name].annotation
-    return EvaluationDataset if issubclass(model, _Datasets) else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rfdn_plugin import resources
 from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.errors import RFDNError
 
@@ -26,12 +27,14 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
         auto_resume: Whether `--auto_resume` was given.
     """
     faults: list[str] = []
+    train_pairs: Pairs = {}
     for phase, dataset in options['datasets'].items():
         pairs = _pairs(f'datasets.{phase}', dataset, faults)
         if pairs is None:
             continue
         _check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
         if phase == 'train':
+            train_pairs = pairs
             _check_length(dataset, len(pairs), _batches(options, world_size), faults)
     _check_devices(options, faults)
     _check_loggers(options, faults)
@@ -39,9 +42,10 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     if not _check_experiment(root / 'experiments' / options['name'], options, auto_resume, faults) and net is not None:
         _check_weights(options, net, faults)
     if net is not None:
-        _check_disk(options, net, root, faults)
+        done = _resumed_iteration(root / 'experiments' / options['name'], options, auto_resume)
+        resources.check_disk(options, net, root, done, faults)
         if options['num_gpu'] != 0 and _gpus():
-            _check_memory(options, net, faults)
+            resources.check_memory(options, net, _resident_bytes(options, train_pairs), faults)
     return faults
 
 
@@ -62,9 +66,10 @@ def check_test(options: dict[str, Any]) -> list[str]:
 
 
 Size = tuple[int, int]
+Pairs = dict[str, tuple['Size | None', 'Size | None']]
 
 
-def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> dict[str, tuple[Size | None, Size | None]] | None:
+def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> Pairs | None:
     """HR and LR size (height, width; None where only decoding would tell) by name, or None with the faults noted."""
     roots = {key: Path(dataset[key]).expanduser() for key in ('dataroot_gt', 'dataroot_lq')}
     is_lmdb = dataset['io_backend']['type'] == 'lmdb'
@@ -138,7 +143,7 @@ def _names_in_folder(where: str, root: Path, faults: list[str]) -> dict[str, Siz
 def _check_sizes(
     where: str,
     dataset: dict[str, Any],
-    pairs: dict[str, tuple[Size | None, Size | None]],
+    pairs: Pairs,
     scale: int,
     faults: list[str],
 ) -> None:
@@ -204,84 +209,6 @@ def _check_loggers(options: dict[str, Any], faults: list[str]) -> None:
             faults.append(f'logger.{key}: {package} is not installed: pip install {package}, or turn it off.')
 
 
-def _check_disk(options: dict[str, Any], net: nn.Module, root: Path, faults: list[str]) -> None:
-    """Room for the checkpoints: weights, their average, and Adam's two moments, all in 32 bits."""
-    logger, train = options['logger'], options['train']
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    weights = 4 * parameters * (2 if train.get('ema_decay') else 1)
-    numbered = train['total_iter'] // logger['save_checkpoint_freq']
-    if logger.get('keep_checkpoints'):
-        numbered = min(numbered, logger['keep_checkpoints'] + 1)  # the new one is written before the oldest goes
-    needed = numbered * (weights + 8 * parameters) + weights * (2 if logger.get('save_best') else 1)
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        faults.append(
-            f'logger.save_checkpoint_freq: {numbered} checkpoints take {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB '
-            f'are free below {root}: make room, save less often, or set logger.keep_checkpoints.'
-        )
-
-
-def _check_memory(options: dict[str, Any], net: nn.Module, faults: list[str]) -> None:
-    free = _gpu_memory()
-    needed = memory_of_a_step(options, net)
-    if needed > free:
-        parts = options['train'].get('accumulate', 1) * math.ceil(needed / free)
-        faults.append(
-            f'datasets.train.batch_size_per_gpu: a step takes about {needed / 1e9:.1f} GB, and the GPU has '
-            f'{free / 1e9:.1f} GB free: lower it, or set train.accumulate to {parts} (the same gradients).'
-        )
-
-
-def _gpu_memory() -> int:
-    import torch
-
-    return torch.cuda.mem_get_info()[0]
-
-
-CONTEXT_BYTES = 600_000_000
-"""What CUDA and its convolutions' work space take beside the tensors."""
-
-
-def memory_of_a_step(options: dict[str, Any], net: nn.Module) -> int:
-    """Bytes on a GPU that a training step takes, estimated without computing anything.
-
-    What the backward pass needs is counted by running the network on `meta` tensors, which have shapes and no content.
-
-    Args:
-        options: As `options.load_training_options` gives them.
-        net: The network, on any device; it is not changed.
-    """
-    import copy
-
-    import torch
-
-    data, train = options['datasets']['train'], options['train']
-    scale = options['scale']
-    batch = math.ceil(data['batch_size_per_gpu'] / train.get('accumulate', 1))
-    side = data['gt_size'] // scale
-    channels = options['network_g'].get('num_in_ch', 3)
-    shadow = copy.deepcopy(net).to('meta')
-    own = {parameter.untyped_storage()._cdata for parameter in shadow.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-        alive.append(tensor)  # a storage that is freed would give its place, and number, to another
-        return tensor
-
-    alive: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = shadow(torch.empty(batch, channels, side, side, device='meta'))
-        (output - 1).abs().mean()
-    activations = sum(kept.values()) // (1 if train.get('precision', 'fp32') == 'fp32' else 2)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    copies = 4 + (1 if train.get('ema_decay') else 0)  # weights, gradients, Adam's two moments, the average
-    pictures = 4 * data['batch_size_per_gpu'] * channels * (side**2 + data['gt_size'] ** 2)
-    return activations + 4 * parameters * copies + pictures + CONTEXT_BYTES
-
-
 def _build(options: dict[str, Any], faults: list[str]) -> nn.Module | None:
     """The network, or None with the fault noted: some arguments are wrong only together."""
     from basicsr.utils.registry import ARCH_REGISTRY
@@ -308,6 +235,21 @@ def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -
         starting_state(net, checkpoint, strict=path.get('strict_load_g', True), resample=resample)
     except RFDNError as error:
         faults.append(f'path.pretrain_network_g: {error}')
+
+
+def _resumed_iteration(folder: Path, options: dict[str, Any], auto_resume: bool) -> int:
+    """Where the training goes on; 0 where it begins."""
+    named = options['path'].get('resume_state')
+    if auto_resume:
+        named = newest_whole_state(folder / 'training_states', folder / 'models')
+    return int(Path(named).stem) if named and Path(named).stem.isdigit() else 0
+
+
+def _resident_bytes(options: dict[str, Any], pairs: Pairs) -> int:
+    """What the pictures take in the memory of the device, as far as their sizes are known without decoding them."""
+    if not options['datasets']['train'].get('resident'):
+        return 0
+    return sum(3 * height * width for pair in pairs.values() for height, width in filter(None, pair))
 
 
 def _check_experiment(folder: Path, options: dict[str, Any], auto_resume: bool, faults: list[str]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from test_train import option_file, small
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
-from rfdn_plugin import preflight
+from rfdn_plugin import preflight, resources
 from rfdn_plugin.options import load_training_options
 
 Usage = namedtuple('Usage', 'total used free')
@@ -33,6 +33,28 @@ def test_a_disk_without_room_for_the_checkpoints(tmp_path, tiny_data, photograph
     assert check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': 1}) == []
 
 
+def test_a_training_that_goes_on_needs_room_for_the_rest_alone(tmp_path, monkeypatch):
+    """After a full disk some room was made: what is written already must not be asked for again."""
+    import torch
+
+    net, faults = torch.nn.Conv2d(3, 100, 3), []
+    options = {'logger': {'save_checkpoint_freq': 10}, 'train': {'total_iter': 1000}}
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(0, 0, 4 * 2800 * 3 * 20))
+    resources.check_disk(options, net, tmp_path, 0, faults)
+    assert len(faults) == 1 and '100 checkpoints' in faults[0]
+    resources.check_disk(options, net, tmp_path, 900, faults)
+    assert len(faults) == 1
+
+
+def test_the_disk_of_the_experiments_counts(tmp_path, tiny_data, photographs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: asked.append(path) or Usage(0, 0, 10**12))
+    check(tmp_path, tiny_data, photographs)
+    (tmp_path / 'experiments').mkdir()
+    check(tmp_path, tiny_data, photographs)
+    assert asked == [tmp_path, tmp_path / 'experiments']
+
+
 def test_the_estimate_of_the_disk_is_what_the_files_take(tmp_path, tiny_data, photographs, monkeypatch):
     from test_train import rfdn
 
@@ -52,12 +74,23 @@ def test_the_estimate_of_the_disk_is_what_the_files_take(tmp_path, tiny_data, ph
 
 def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeypatch):
     monkeypatch.setattr(preflight, '_gpus', lambda: 1)
-    monkeypatch.setattr(preflight, '_gpu_memory', lambda: 10**9)
+    monkeypatch.setattr(resources, 'gpu_memory', lambda: 10**9)
     large = {'num_gpu': 1, 'network_g:num_feat': 48, 'network_g:num_block': 6, 'datasets:train:gt_size': 96}
     large |= {'datasets:train:batch_size_per_gpu': 32, 'datasets:train:dataset_enlarge_ratio': 10}
     (fault,) = check(tmp_path, tiny_data, photographs, **large)
-    assert 'batch_size_per_gpu' in fault and 'train.accumulate to 2' in fault and '1.0 GB free' in fault
-    assert check(tmp_path, tiny_data, photographs, **large, **{'train:accumulate': 4}) == []
+    assert 'batch_size_per_gpu' in fault and 'train.accumulate to 2' in fault and 'the GPU has 1.0 GB' in fault
+    large |= {'train:accumulate': 4}
+    assert check(tmp_path, tiny_data, photographs, **large) == []
+    monkeypatch.setattr(preflight, '_resident_bytes', lambda options, pairs: 10**9)
+    (fault,) = check(tmp_path, tiny_data, photographs, **large)
+    assert 'datasets.train.resident' in fault and 'the pictures take 1.0 GB' in fault
+
+
+def test_pictures_in_memory_are_counted_as_they_will_lie_there(tiny_data, photographs):
+    entries = small(tiny_data, photographs, **{'datasets:train:resident': 'true'})
+    options = load_training_options(option_file(), entries)
+    pairs = preflight._pairs('datasets.train', options['datasets']['train'], [])
+    assert preflight._resident_bytes(options, pairs) == 9 * 3 * (96 * 96 + 48 * 48)
 
 
 def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, photographs):
@@ -83,10 +116,10 @@ def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, p
             (net(torch.rand(2, 3, 24, 24)) - 1).abs().mean()
         parameters = sum(parameter.numel() for parameter in net.parameters())
         pictures = 4 * 2 * 3 * (24**2 + 48**2)
-        estimate = preflight.memory_of_a_step(options, net)
-        assert estimate == sum(kept.values()) + 20 * parameters + pictures + preflight.CONTEXT_BYTES
+        estimate = resources.memory_of_a_step(options, net)
+        assert estimate == sum(kept.values()) + 20 * parameters + pictures + resources.CONTEXT_BYTES
         halved = {**options, 'train': {**options['train'], 'accumulate': 2}}
-        assert preflight.memory_of_a_step(halved, net) < estimate
+        assert resources.memory_of_a_step(halved, net) < estimate
 
 
 @pytest.mark.parametrize(
