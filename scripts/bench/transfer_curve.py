@@ -90,7 +90,7 @@ def draw(curves: dict[str, list[tuple[int, float]]], args: argparse.Namespace) -
     axes.set_xlabel(f'fine-tuning iterations (batch {args.batch} of {args.side}x{args.side} LR pixels)')
     axes.set_ylabel(f'PSNR-Y on {args.set} x{args.to_scale} [dB]')
     axes.set_title(f'{args.weights.stem} fine-tuned for x{args.to_scale}')
-    axes.margins(x=0.08)
+    axes.margins(x=0.14)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
     buffer = io.BytesIO()
