@@ -53,40 +53,29 @@ class Network:
         return f'{self.type}_{self.variant}' if self.variant else self.type
 
 
+def _plain(**arguments: object) -> dict[str, tuple[object, str]]:
+    """Arguments without a comment."""
+    return {name: (value, '') for name, value in arguments.items()}
+
+
+_RFDN = _plain(num_feat=48, num_block=6, distillation_rate=0.5, attention='cca', block_residual=True)
+
 NETWORKS = (
     Network(
         type='RFDN',
-        arguments={
-            'num_feat': (48, ''),
-            'num_block': (6, ''),
-            'distillation_rate': (0.5, ''),
-            'attention': ('cca', ''),
-            'block_residual': (True, ''),
-        },
+        arguments=_RFDN,
         title='RFDN (arXiv 2009.11551)',
         stage2=True,
     ),
     Network(
         type='RFDN_L',
-        arguments={
-            'num_feat': (52, ''),
-            'num_block': (6, ''),
-            'distillation_rate': (0.5, ''),
-            'attention': ('cca', ''),
-            'block_residual': (True, ''),
-        },
+        arguments=_RFDN | _plain(num_feat=52),
         title='RFDN-L (arXiv 2009.11551)',
         stage2=True,
     ),
     Network(
         type='E_RFDN',
-        arguments={
-            'num_feat': (50, ''),
-            'num_block': (4, ''),
-            'distillation_rate': (0.5, ''),
-            'attention': ('esa', ''),
-            'block_residual': (False, ''),
-        },
+        arguments=_RFDN | _plain(num_feat=50, num_block=4, attention='esa', block_residual=False),
         title='E-RFDN, winner of AIM 2020 (arXiv 2009.11551, section 4.5)',
         stage2=True,
         dataset='DF2K',
@@ -98,7 +87,7 @@ NETWORKS = (
     *(
         Network(
             type=type,
-            arguments={'num_feat': (64, ''), 'num_block': (6, ''), 'distillation_rate': (0.25, '')},
+            arguments=_plain(num_feat=64, num_block=6, distillation_rate=0.25),
             title=title,
             notes=(
                 'The recipe is that of RFDN, for a fair comparison; the published weights were made with HR patches of',
@@ -113,7 +102,7 @@ NETWORKS = (
     ),
     Network(
         type='IDN',
-        arguments={'num_feat': (64, ''), 'num_block': (4, '')},
+        arguments=_plain(num_feat=64, num_block=4),
         title='IDN (arXiv 1803.09454)',
         notes=('It is trained on Y alone. The recipe is that of RFDN, for a fair comparison; its own is another.',),
         scales=(2, 4),
@@ -121,7 +110,7 @@ NETWORKS = (
     ),
     Network(
         type='RFANet',
-        arguments={'num_feat': (64, ''), 'num_block': (30, '')},
+        arguments=_plain(num_feat=64, num_block=30),
         title='RFANet (CVPR 2020)',
         notes=(
             'The recipe is that of RFDN with the smaller learning rate that a deep network wants. 11 million parameters:',
@@ -133,15 +122,8 @@ NETWORKS = (
     *(
         Network(
             type='RFDN',
-            arguments={
-                'num_feat': (48, ''),
-                'num_block': (6, ''),
-                'distillation_rate': (0.5, ''),
-                'attention': ('cca', ''),
-                'block_residual': (True, ''),
-                'shallow_residual': (shallow_residual, 'SRB'),
-                'feature_distillation': (feature_distillation, 'FDC'),
-            },
+            arguments=_RFDN
+            | {'shallow_residual': (shallow_residual, 'SRB'), 'feature_distillation': (feature_distillation, 'FDC')},
             title=f'Ablation of RFDN (arXiv 2009.11551, section 4.3): {title}',
             notes=('The exact shapes of the ablation are not published; see RFDB in rfdn_plugin/archs/rfdn.py.',),
             variant=variant,
