@@ -31,7 +31,7 @@ class ReadAhead:
     def __init__(self, source: Iterable, most: int = 2) -> None:
         self._items: queue.Queue = queue.Queue(most)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._fetch, args=(iter(source),), daemon=True)
+        self._thread = threading.Thread(target=self._fetch, args=(iter(source),), daemon=True, name=type(self).__name__)
         self._thread.start()
 
     def _fetch(self, source: Iterator) -> None:
