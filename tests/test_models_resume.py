@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from isolated import run_code
 from test_train import REPOSITORY, assert_equal, option_file, rfdn, small, weights
 
 from rfdn_plugin.models import resume
@@ -137,6 +138,48 @@ def test_the_best_results_survive(tmp_path: Path, tiny_data: Path, photographs: 
     state = torch.load(next(tmp_path.glob('experiments/*/training_states/6.state')), weights_only=True)
     best = state['best_metric_results']['Set5']['psnr']
     assert best['iter'] == 5 and 5 < best['val'] < 60
+
+
+@pytest.mark.parametrize(
+    ('method', 'iteration', 'number', 'code'),
+    [('nondist_validation', 5, 'SIGKILL', -9), ('_step', 4, 'SIGTERM', 75)],
+    ids=['killed while it validates', 'asked to leave before it validates'],
+)
+def test_a_validation_that_was_cut_off_is_made_up_for(
+    method: str, iteration: int, number: str, code: int, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    """The best results, and the weights kept for them, are those of the training that was not interrupted."""
+    whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
+    whole.mkdir()
+    stopped.mkdir()
+    changes = small(tiny_data, photographs, **{'val:val_freq': 5, **OURS})
+    command = ['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]
+    assert rfdn(*command, cwd=whole).returncode == 0
+    program = f"""
+        import os, signal, sys, torch
+        torch.set_num_threads(1)
+        from rfdn_plugin.cli import main
+        from rfdn_plugin.models.rfdn_model import RFDNModel
+
+        original = RFDNModel.{method}
+
+        def interrupted(self, *arguments):
+            if self.iteration == {iteration}:
+                os.kill(os.getpid(), signal.{number})
+            return original(self, *arguments)
+
+        RFDNModel.{method} = interrupted
+        sys.exit(main({command!r}))
+    """
+    assert run_code(program, cwd=stopped).returncode == code
+    assert not list(stopped.glob('experiments/*/models/net_g_best.pth'))
+    outcome = rfdn(*command, cwd=stopped)
+    assert outcome.returncode == 0
+    assert outcome.stderr.count('Validation Set5') == 2  # of iterations 5 and 10
+    for name in ('net_g_best.pth', 'net_g_latest.pth'):
+        first, second = weights(whole, file=name), weights(stopped, file=name)
+        assert_equal(first, second)
+        assert first['metadata'] == second['metadata']
 
 
 def test_random_states_are_restored():

@@ -30,7 +30,7 @@ def install() -> None:
         loader.worker_init_fn = functools.partial(resume.start_worker, loader.worker_init_fn)
         loader = without_pauses(loader, sampler, opt)
         logger.info(f'Batches of {loader.batch_size} from a {type(loader).__name__}.')
-        resume.read_with(sampler)
+        resume.read_with(sampler, val_loaders)
         # BasicSR plans its epochs with the smaller batch that it drops, for one GPU, and from the beginning: it would
         # end early, with exit code 0, on several GPUs, with short epochs, or resumed with another batch. Its loop goes
         # through the epoch that it is told as well; one more would start workers for nothing.
@@ -43,7 +43,7 @@ def install() -> None:
     create_train_val_dataloader.original = original
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.EnlargedSampler = _sampler
-    basicsr.train.MessageLogger = ProgressLogger
+    basicsr.train.MessageLogger = _message_logger
 
 
 def _sampler(*arguments: Any) -> EpochSampler:
@@ -51,6 +51,12 @@ def _sampler(*arguments: Any) -> EpochSampler:
     from rfdn_plugin.data.dataset import EpochSampler
 
     return EpochSampler(*arguments)
+
+
+def _message_logger(opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
+    # The last that BasicSR builds: model, states and loggers are ready, no iteration is made yet.
+    resume.catch_up(opt.get('val'), tb_logger)
+    return ProgressLogger(opt, start_iter, tb_logger)
 
 
 def without_pauses(loader: DataLoader, sampler: EpochSampler, opt: dict[str, Any]) -> Any:

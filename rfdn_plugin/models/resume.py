@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ import torch
 from rfdn_plugin.errors import RFDNError
 
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
     from rfdn_plugin.data.dataset import EpochSampler
     from rfdn_plugin.models.rfdn_model import RFDNModel
 
@@ -37,6 +39,7 @@ class _Run:
     """What this process's training knows about itself; BasicSR's loop keeps its epoch in a local variable."""
 
     sampler: EpochSampler | None = None
+    validation_loaders: Sequence[DataLoader] = ()
     model: RFDNModel | None = None
     signal: int | None = None
 
@@ -80,14 +83,28 @@ def asked_to_leave(device: torch.device, iteration: int, together: bool) -> str 
     return signal.Signals(number).name if number else None
 
 
-def read_with(sampler: EpochSampler) -> None:
-    """Name the sampler of this process's training, for `current_epoch`."""
-    _Run.sampler = sampler
+def read_with(sampler: EpochSampler, validation_loaders: Sequence[DataLoader]) -> None:
+    """A training begins in this process: name what it reads, for `current_epoch` and `catch_up`."""
+    _Run.sampler, _Run.validation_loaders, _Run.model = sampler, validation_loaders, None
 
 
 def train_with(model: RFDNModel) -> None:
-    """Name the model that this process trains, for `rescue`."""
+    """Name the model that this process trains, for `catch_up` and `rescue`."""
     _Run.model = model
+
+
+def catch_up(val: dict[str, Any] | None, tb_logger: Any) -> None:
+    """Validate what an interruption kept from it: BasicSR saves an iteration first and validates it then.
+
+    Args:
+        val: The option section of that name.
+        tb_logger: TensorBoard's writer, or None.
+    """
+    model = _Run.model
+    if model is None or val is None or model.iteration == 0 or model.iteration % val['val_freq']:
+        return
+    for loader in _Run.validation_loaders:  # the model leaves out what it has validated
+        model.validation(loader, model.iteration, tb_logger, val['save_img'])
 
 
 def rescue() -> int | None:

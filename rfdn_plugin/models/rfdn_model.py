@@ -275,6 +275,7 @@ class RFDNModel(ValidatedModel):
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'best_metric_results': self.best_results(),
+            'validated': self.validated,
             'random': resume.random_state(),
             'losses': self.loss_watch.state(),
             'scaler': self.scaler.state_dict(),
@@ -287,6 +288,7 @@ class RFDNModel(ValidatedModel):
         self.iteration = self.saved_iteration = resume_state['iter']
         if resume_state.get('best_metric_results'):
             self.best_metric_results = resume_state['best_metric_results']
+        self.validated = resume_state.get('validated', {})
         if 'random' in resume_state and not self.opt['dist']:
             resume.set_random_state(resume_state['random'])
         if 'losses' in resume_state:

@@ -16,7 +16,8 @@ class ValidatedModel(SRModel):
     """Iterations that the weights have been trained for."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self._validated: dict[str, int] = {}
+        self.validated: dict[str, int] = {}
+        """The iteration of the last validation that was finished, by set."""
         self._single_picture = False
         super().__init__(opt)
 
@@ -32,10 +33,10 @@ class ValidatedModel(SRModel):
             super().validation(dataloader, current_iter, tb_logger, save_img)
             return
         name = dataloader.dataset.opt['name']
-        if self._validated.get(name) == self.iteration:
+        if self.validated.get(name) == self.iteration:
             return
-        self._validated[name] = self.iteration
         super().validation(dataloader, self.iteration, tb_logger, save_img)
+        self.validated[name] = self.iteration
         self.after_validation(name)
 
     def after_validation(self, dataset: str) -> None:
