@@ -12,11 +12,13 @@ gone upstream, so that its mend can be taken out.
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
 import os
+import secrets
 import subprocess
 import sys
 import types
@@ -100,6 +102,7 @@ def install() -> None:
         sys.meta_path.append(_RemovedModules())
         _forget_failed_import()
         when_imported('basicsr', mend_basicsr)
+        when_imported('wandb', name_wandb_runs)
 
 
 def _forget_failed_import() -> None:
@@ -358,3 +361,12 @@ def offer_every_optimizer() -> None:
         return cls(params, lr=lr, **settings)
 
     BaseModel.get_optimizer = get_optimizer
+
+
+# --- mends of what it logs with ------------------------------------------------------------------------------------
+def name_wandb_runs() -> None:
+    """W&B removed `util.generate_id`, from which `init_wandb_logger` takes the name of a new run."""
+    import wandb.util
+
+    if not hasattr(wandb.util, 'generate_id'):
+        wandb.util.generate_id = functools.partial(secrets.token_hex, 4)

@@ -6,6 +6,7 @@ Every check runs in a process of its own: what is imported first is the point.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -293,6 +294,38 @@ def test_every_optimizer_of_torch_is_known():
         else:
             raise SystemExit('accepted')
     """)
+
+
+# --- what it logs with ---------------------------------------------------------------------------------------------
+WANDB_INIT = 'def init(**settings): print(settings["project"], settings["id"])'
+
+
+@pytest.mark.parametrize('first', ['wandb', 'rfdn_plugin'])
+@pytest.mark.parametrize(
+    ('util', 'name'),
+    [('', '[0-9a-f]{8}'), ("def generate_id(): return 'its own'", 'its own')],
+    ids=['without generate_id', 'with it'],
+)
+def test_a_wandb_run_has_a_name(tmp_path: Path, first: str, util: str, name: str):
+    """With a package in W&B's place, as it is today and as it was."""
+    package = tmp_path / 'wandb'
+    package.mkdir()
+    (package / '__init__.py').write_text(f'from wandb import util\n{WANDB_INIT}\n')
+    (package / 'util.py').write_text(util)
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import {first}
+        import rfdn_plugin
+        from basicsr.utils.logger import init_wandb_logger
+        init_wandb_logger({{'logger': {{'wandb': {{'project': 'demo'}}}}, 'name': 'x'}})
+    """
+    assert re.fullmatch(f'demo {name}', assert_runs(code).strip())
+
+
+def test_wandb_has_still_removed_generate_id():
+    util = pytest.importorskip('wandb.util')
+    assert util.generate_id.__module__ != 'wandb.util', 'upstream is mended: drop name_wandb_runs'
 
 
 # --- several processes ---------------------------------------------------------------------------------------------

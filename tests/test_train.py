@@ -190,6 +190,20 @@ def test_tensorboard_gets_losses_speed_and_results(tmp_path: Path, tiny_data: Pa
     assert steps['metrics/Set5/psnr'] == [2, 4]
 
 
+def test_wandb_gets_them_too(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip('wandb', reason='W&B is not among the test dependencies: pip install wandb')
+    pytest.importorskip('tensorboard')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    changes = small(tiny_data, photographs, **{'logger:use_tb_logger': 'true', 'logger:wandb:project': 'demo'})
+    command = [sys.executable, '-m', 'rfdn_plugin', 'train', '-opt', option_file(), '--force_yml', *changes]
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
+    outcome = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    (run,) = tmp_path.glob('wandb/offline-run-*/run-*.wandb')
+    recorded = run.read_bytes()
+    assert all(name in recorded for name in (b'losses/l_pix', b'metrics/Set5/psnr', b'speed/iterations_per_second'))
+
+
 @pytest.mark.parametrize('scale', [2, 4])
 def test_pictures_that_stay_in_memory_give_the_same_training(
     scale: int, tmp_path: Path, tiny_data: Path, photographs: Path
