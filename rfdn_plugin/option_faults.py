@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from rfdn_plugin.yaml_files import did_you_mean
 
 
 def describe_faults(schema: type[BaseModel], error: ValidationError) -> list[str]:
-    """A line for each fault: its path (`train.optim_g.lr`), what is wrong, and the nearest known key where one is unknown.
+    """A line for each fault: its place (`train.optim_g.lr`, `entries[0].scale`), what is wrong, and the nearest known key.
 
     Args:
         schema: Of the whole file.
         error: What it raised.
     """
-    # Of a union (a number or `auto`) each member complains about one place; the first says enough.
-    first = {
-        tuple(part for part in fault['loc'] if not _is_union_tag(part)): fault for fault in reversed(error.errors())
-    }
-    return [_describe(schema, fault) for fault in reversed(first.values())]
+    described: dict[tuple[str | int, ...], str] = {}
+    for fault in error.errors():
+        place, siblings = _locate(schema, fault['loc'])
+        described.setdefault(place, _describe(fault, place, siblings))
+    # Of a union (a number or `auto`) each member complains: the first of one place says enough, and the one that says
+    # what is wrong inside says more than the one that would not have it at all.
+    return [
+        line
+        for place, line in described.items()
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in described)
+    ]
 
 
-def _describe(schema: type[BaseModel], fault: Any) -> str:
-    location = [str(part) for part in fault['loc'] if not _is_union_tag(part)]
-    where, kind, given = '.'.join(location), fault['type'], fault['input']
+def _describe(fault: Any, place: Sequence[str | int], siblings: Sequence[str]) -> str:
+    where = ''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in place).removeprefix('.')
+    kind, given = fault['type'], fault['input']
     if kind == 'extra_forbidden':
-        return f'{where}: unknown key{did_you_mean(location[-1], _siblings(schema, location))}.'
+        return f'{where}: unknown key{did_you_mean(str(place[-1]), siblings)}.'
     if kind == 'missing':
         return f'{where}: missing.'
     if kind == 'value_error':  # our own words
@@ -41,27 +48,61 @@ def _describe(schema: type[BaseModel], fault: Any) -> str:
     return f'{where}: {message}{shown}.' if where else f'{message}{shown}.'
 
 
-def _is_union_tag(part: Any) -> bool:
-    """Whether a part of a fault's place names a member of a union, not a key of the file."""
-    schedulers = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
-    return part in (*schedulers, 'int', 'bool', 'constrained-int') or str(part).startswith('literal[')
+def _locate(schema: type[BaseModel], location: Sequence[str | int]) -> tuple[tuple[str | int, ...], list[str]]:
+    """The place in the file, without pydantic's names for the members of unions, and the keys that are known there."""
+    place: list[str | int] = []
+    here: list[Any] = [schema]
+    siblings: list[str] = []
+    for part in location:
+        members = [member for annotation in here for member in _union_members(annotation)]
+        if members:  # the part says which of them complains
+            here = [member for member in members if part in _names(member)] or members
+            continue
+        place.append(part)
+        siblings = [name for model in map(_bare, here) if _is_model(model) for name in model.model_fields]
+        here = [inner for annotation in here for inner in _inside(annotation, part)]
+    return tuple(place), siblings
 
 
-def _siblings(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys that the section of an unknown key has."""
-    known: list[type[BaseModel]] = [schema]
-    for part in location[:-1]:
-        known = [inner for model in known for inner in _models_in(_field_type(model, part))]
-    return [name for model in known for name in model.model_fields]
+def _inside(annotation: Any, part: str | int) -> list[Any]:
+    """The types of what stands under a key or an index of a value of that type."""
+    bare = _bare(annotation)
+    if not _is_model(bare):
+        arguments = typing.get_args(bare)
+        return [*arguments[1:]] if typing.get_origin(bare) is dict else [*arguments[:1]]
+    if part in bare.model_fields:
+        return [bare.model_fields[part].annotation]
+    extra = typing.get_type_hints(bare).get('__pydantic_extra__')  # sections whose names the file chooses
+    return [*typing.get_args(extra)[1:]]
 
 
-def _field_type(model: type[BaseModel], name: str) -> Any:
-    if name in model.model_fields:
-        return model.model_fields[name].annotation
-    return typing.get_type_hints(model).get('__pydantic_extra__')  # sections whose names the file chooses
+def _union_members(annotation: Any) -> list[Any]:
+    """The members of a union; nothing where it is none, or only allows to leave a value out (`X | None`)."""
+    bare = _bare(annotation)
+    if typing.get_origin(bare) not in (typing.Union, types.UnionType):
+        return []
+    return [member for member in typing.get_args(bare) if member is not types.NoneType]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+def _names(member: Any) -> set[Any]:
+    """What pydantic may call a member of a union, as far as it is a section: by its tag, its class, or its `type`."""
+    bare = _bare(member)
+    names = {mark.tag for mark in getattr(member, '__metadata__', ()) if isinstance(mark, Tag)}
+    if _is_model(bare):
+        names.add(bare.__name__)
+        fields = [field.annotation for field in bare.model_fields.values()]
+        names |= {name for field in fields if typing.get_origin(field) is Literal for name in typing.get_args(field)}
+    return names
+
+
+def _bare(annotation: Any) -> Any:
+    """The type without what is annotated, and without the `| None` of what may be left out."""
+    if typing.get_origin(annotation) is Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return _bare(members[0]) if is_union and len(members) == 1 else annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)

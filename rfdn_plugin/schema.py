@@ -19,9 +19,11 @@ KINDS: tuple[Kind, ...] = ('train', 'test', 'leaderboard')
 def json_schema(kind: Kind) -> dict[str, Any]:
     """The schema of the option files of `rfdn train`, `rfdn test` or `rfdn leaderboard`, as JSON Schema 2020-12."""
     if kind == 'leaderboard':
+        from rfdn_plugin.archs import NETWORKS
         from rfdn_plugin.leaderboard.options import LeaderboardOptions
 
         schema = LeaderboardOptions.model_json_schema()
+        schema['$defs']['NetworkEntry']['properties']['type'] = {'title': 'Type', 'enum': [*NETWORKS, None]}
     else:
         from rfdn_plugin.options import TestOptions, TrainingOptions
 

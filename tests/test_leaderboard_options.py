@@ -87,13 +87,20 @@ def test_the_design_document_s_kinds_of_entries():
             {'entries': [{'name': 'a', 'type': 'bicubic', 'scale': '2'}]},
             "scale[0]: input should be a valid integer, not '2'",
         ),
+        (
+            {'entries': [{'type': 'images', 'name': 'a', 'scale': 2, 'dri': 'd'}]},
+            'entries[0].dri: unknown key (did you mean dir?)',
+        ),
+        ({'entries': [{**BICUBIC, 'weights': 'w'}]}, 'entries[0].weights: unknown key.'),  # which other kinds have
         ({'entries': []}, 'at least 1 item'),
         ({'entries': ['bicubic']}, 'an entry is a mapping'),
         ({'entries': [BICUBIC, {**BICUBIC, 'scale': [3, 2]}]}, "two entries are named 'Bicubic' at x2"),
         ({'metrics': {'niqe': {'crop_border': 4}}}, 'metrics.niqe has no type'),
         ({'metrics': {'psnr_y': {'type': 'calculate_psnr'}}}, 'give the further metric another name'),
         ({'name': 'a/b'}, 'name: '),
-        ({'report': {'pictures': -1}}, 'report.pictures: '),
+        ({'report': {'pictures': -1}}, 'report.pictures: input should be greater than or equal to 0, not -1'),
+        ({'report': {'pictures': {'Set5': 'baby'}}}, 'report.pictures.Set5: '),
+        ({'device': 'gpu'}, "device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"),
     ],
 )
 def test_faults_are_named_with_their_place(content, said):
@@ -102,7 +109,7 @@ def test_faults_are_named_with_their_place(content, said):
 
 def test_all_faults_are_told_at_once():
     told = faults_of(latencie={}, entries=[{'nam': 'a', 'weights': 'w', 'scale': 2}, {'type': 'bicubik', 'scale': 2}])
-    assert all(part in told for part in ('latencie', 'entries[0].name is missing', 'entries[0].nam:', 'bicubik'))
+    assert all(part in told for part in ('latencie', 'entries[0].name: missing', 'entries[0].nam:', 'bicubik'))
 
 
 def test_a_key_given_twice_is_refused(tmp_path):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.yaml_files import list_faults, read_yaml
+from rfdn_plugin.option_faults import describe_faults
+from rfdn_plugin.yaml_files import did_you_mean, list_faults, read_yaml
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Scale = Annotated[int, Field(strict=True, ge=1, le=16)]
@@ -64,7 +75,7 @@ class NetworkEntry(_MeasuredEntry):
         from rfdn_plugin.archs import NETWORKS
 
         if value is not None and value not in NETWORKS:
-            raise ValueError(f'no network {value!r}{_did_you_mean(value, [*NETWORKS, *_SPECIAL_ENTRIES])}')
+            raise ValueError(f'no network {value!r}{did_you_mean(value, [*NETWORKS, *_SPECIAL_ENTRIES])}')
         return value
 
 
@@ -103,6 +114,40 @@ EntryOptions = NetworkEntry | OnnxEntry | BicubicEntry | ImagesEntry | Published
 _SPECIAL_ENTRIES: dict[str, type[EntryOptions]] = {'bicubic': BicubicEntry, 'images': ImagesEntry, 'onnx': OnnxEntry}
 
 
+def _entry_kind(content: Any) -> type[EntryOptions]:
+    if not isinstance(content, Mapping):
+        raise ValueError('an entry is a mapping with name, scale and what to measure')
+    if 'published' in content:
+        return PublishedEntry
+    kind = content.get('type')
+    if kind in _SPECIAL_ENTRIES:
+        return _SPECIAL_ENTRIES[kind]
+    if kind is None and str(content.get('weights', '')).endswith('.onnx'):
+        raise ValueError('weights is an ONNX file: add `type: onnx`')
+    from rfdn_plugin.archs import NETWORKS
+
+    if kind is None or 'weights' in content or kind in NETWORKS:
+        return NetworkEntry
+    raise ValueError(f'no type {kind!r}{did_you_mean(str(kind), [*NETWORKS, *_SPECIAL_ENTRIES])}')
+
+
+def _has_a_kind(content: Any) -> Any:
+    _entry_kind(content)
+    return content
+
+
+_Entry = Annotated[
+    Annotated[NetworkEntry, Tag('NetworkEntry')]
+    | Annotated[OnnxEntry, Tag('OnnxEntry')]
+    | Annotated[BicubicEntry, Tag('BicubicEntry')]
+    | Annotated[ImagesEntry, Tag('ImagesEntry')]
+    | Annotated[PublishedEntry, Tag('PublishedEntry')],
+    Discriminator(lambda content: _entry_kind(content).__name__),
+    BeforeValidator(_has_a_kind),
+]
+"""An entry, judged by what its own kind knows."""
+
+
 class ComplexityOptions(_Section):
     mmengine: bool = True
     """Run mmengine.analysis beside our own count."""
@@ -139,7 +184,7 @@ class SignificanceOptions(_Section):
 class LeaderboardOptions(_Section):
     name: Annotated[str, StringConstraints(pattern=r'^[\w.-]+$')]
     sets: Annotated[dict[Name, SetOptions], Field(min_length=1)]
-    entries: Annotated[list[EntryOptions], Field(min_length=1)]
+    entries: Annotated[list[_Entry], Field(min_length=1)]
     metrics: dict[Name, dict[str, Any]] = {}
     """Further metrics for every entry, as in BasicSR's `val.metrics`: {niqe: {type: calculate_niqe, better: lower}}.
     `crop_border` is the scale where it is not given. `{type: pyiqa, metric: lpips}` runs a metric of pyiqa."""
@@ -150,23 +195,6 @@ class LeaderboardOptions(_Section):
     latency: LatencyOptions | None = None
     significance: SignificanceOptions = SignificanceOptions()
     report: ReportOptions = ReportOptions()
-
-    @field_validator('entries', mode='before')
-    @classmethod
-    def _kinds(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        faults, entries = [], []
-        for number, content in enumerate(value):
-            try:
-                entries.append(_entry_kind(content).model_validate(content))
-            except ValidationError as error:
-                faults += _describe_all(error, _entry_kind(content), ('entries', number))
-            except ValueError as error:
-                faults.append(f'entries[{number}]: {error}')
-        if faults:
-            raise ValueError('; '.join(faults))
-        return entries
 
     @model_validator(mode='after')
     def _names_are_unique(self) -> LeaderboardOptions:
@@ -216,68 +244,4 @@ def parse_options(content: Mapping[str, Any], where: str | Path = 'options') -> 
     try:
         return LeaderboardOptions.model_validate(content)
     except ValidationError as error:
-        raise RFDNError(list_faults(where, _describe_all(error, LeaderboardOptions))) from error
-
-
-def _entry_kind(content: Any) -> type[EntryOptions]:
-    if not isinstance(content, Mapping):
-        raise ValueError('an entry is a mapping with name, scale and what to measure')
-    if 'published' in content:
-        return PublishedEntry
-    kind = content.get('type')
-    if kind in _SPECIAL_ENTRIES:
-        return _SPECIAL_ENTRIES[kind]
-    if kind is None and str(content.get('weights', '')).endswith('.onnx'):
-        raise ValueError('weights is an ONNX file: add `type: onnx`')
-    from rfdn_plugin.archs import NETWORKS
-
-    if kind is None or 'weights' in content or kind in NETWORKS:
-        return NetworkEntry
-    known = [*NETWORKS, *_SPECIAL_ENTRIES]
-    raise ValueError(f'no type {kind!r}{_did_you_mean(str(kind), known)}')
-
-
-def _describe_all(error: ValidationError, schema: type[BaseModel], outer: tuple = ()) -> list[str]:
-    """Each fault once: where a part is at fault, what contains it is so too, and each kind of a union complains."""
-    described: dict[tuple, str] = {}
-    for fault in error.errors():
-        path = (*outer, *fault['loc'])
-        if path[:2] == ('report', 'pictures'):
-            path = path[:2]  # what follows names the members of the union, not keys of the file
-        if not any(known[: len(path)] == path for known in described):
-            described[path] = _describe(fault, schema, path)
-    return list(described.values())
-
-
-def _describe(fault: Any, schema: type[BaseModel], path: tuple) -> str:
-    where = ''
-    for part in path:
-        where += f'[{part}]' if isinstance(part, int) else f'.{part}' if where else str(part)
-    if fault['type'] == 'extra_forbidden':
-        return f'{where}: unknown key{_did_you_mean(str(fault["loc"][-1]), _fields_at(schema, fault["loc"][:-1]))}'
-    if fault['type'] == 'missing':
-        return f'{where} is missing'
-    message = fault['msg'].removeprefix('Value error, ')
-    if fault['type'] == 'value_error':
-        return message if where in ('', 'entries') else f'{where}: {message}'
-    given = fault['input']
-    shown = '' if isinstance(given, dict | list) else f', not {given!r}'
-    return f'{where}: {message[0].lower()}{message[1:]}{shown}'
-
-
-def _fields_at(schema: type[BaseModel], path: tuple) -> list[str]:
-    """The keys that are allowed at a place in the file."""
-    sections = {
-        'sets': SetOptions,
-        'latency': LatencyOptions,
-        'complexity': ComplexityOptions,
-        'report': ReportOptions,
-        'significance': SignificanceOptions,
-    }
-    model = sections.get(path[0], schema) if path else schema
-    return list(model.model_fields)
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f' (did you mean {nearest[0]}?)' if nearest else f' (known: {", ".join(known)})'
+        raise RFDNError(list_faults(where, describe_faults(LeaderboardOptions, error))) from error
