@@ -129,7 +129,12 @@ def start_as_interpolation(
         upsampler: The convolution before the pixel shuffle, 3x3.
         num_in_ch: Colours; as many come out.
         upscale: The scale factor.
+
+    Raises:
+        ValueError: Other colours come out than go in.
     """
+    if upsampler.out_channels != num_in_ch * upscale**2:
+        raise ValueError('interpolation_start needs num_in_ch equal to num_out_ch.')
     small = 0.1
     with torch.no_grad():
         head.weight[:num_in_ch].zero_()

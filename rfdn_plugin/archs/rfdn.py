@@ -196,8 +196,6 @@ class RFDN(nn.Module):
         self.LR_conv = conv(num_feat, num_feat, 3)
         self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
         if interpolation_start:
-            if num_in_ch != num_out_ch:
-                raise ValueError('interpolation_start needs num_in_ch equal to num_out_ch.')
             start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler[0], num_in_ch, upscale)
 
     def forward_features(self, x: Tensor) -> Tensor:
