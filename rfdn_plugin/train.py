@@ -120,6 +120,8 @@ def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_o
             f'a process that reads the training data ended ({reason}): see that the data is whole (rfdn verify) and that '
             'neither the memory nor /dev/shm is full.'
         )
+    if type(error).__module__.partition('.')[0] == 'wandb':
+        return f'W&B: {text.splitlines()[0].rstrip(".")}: see to that, or set WANDB_MODE=offline, or logger.wandb.project: ~.'
     if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in text:
         return 'another process of this training has ended, its own output says why.'
     return None

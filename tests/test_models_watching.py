@@ -104,6 +104,22 @@ def test_a_diverged_training_names_the_last_good_file_and_the_cures_and_saves_no
     assert [path.name for path in models.iterdir()] == ['net_g_1.pth'] and not model.intact
 
 
+@pytest.mark.parametrize(
+    ('start', 'iteration', 'elapsed', 'left'),
+    [(0, 1, 0, '0:00:24'), (0, 11, 20, '0:02:58'), (50, 51, 2, '0:01:38'), (50, 60, 20, '0:01:20')],
+    ids=['the first', 'later', 'the first after a resumption', 'later then'],
+)
+def test_the_time_left(caplog, monkeypatch, start, iteration, elapsed, left):
+    """BasicSR sets the clock after the first iteration: ten iterations, not eleven, took the seconds on it."""
+    opt = {'name': 'x', 'num_gpu': 0, 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 100}}
+    with caplog.at_level(logging.INFO, 'basicsr'):
+        logging.getLogger('basicsr').addHandler(caplog.handler)
+        line = ProgressLogger(opt, start)
+        monkeypatch.setattr('time.time', lambda: line.start_time + elapsed)
+        line({'epoch': 1, 'iter': iteration, 'lrs': [1e-3], 'time': 0.25, 'data_time': 0.01})
+    assert f'eta: {left}' in caplog.records[-1].message
+
+
 def test_the_line_says_speed_time_left_and_memory(caplog):
     written = []
     board = type('Board', (), {'add_scalar': lambda _, *scalar: written.append(scalar)})()

@@ -190,11 +190,25 @@ def test_tensorboard_gets_losses_speed_and_results(tmp_path: Path, tiny_data: Pa
     assert steps['metrics/Set5/psnr'] == [2, 4]
 
 
+WANDB = {'logger:use_tb_logger': 'true', 'logger:wandb:project': 'demo'}
+
+
+def test_wandb_without_a_key_is_a_line(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip('wandb', reason='W&B is not among the test dependencies: pip install wandb')
+    pytest.importorskip('tensorboard')
+    for name in ('WANDB_MODE', 'WANDB_API_KEY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    outcome = rfdn('train', '-opt', option_file(), '--force_yml', *small(tiny_data, photographs, **WANDB), cwd=tmp_path)
+    assert outcome.returncode == 1 and 'Traceback' not in outcome.stderr
+    assert 'W&B: No API key' in outcome.stderr and 'WANDB_MODE=offline' in outcome.stderr
+
+
 def test_wandb_gets_them_too(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip('wandb', reason='W&B is not among the test dependencies: pip install wandb')
     pytest.importorskip('tensorboard')
     monkeypatch.setenv('WANDB_MODE', 'offline')
-    changes = small(tiny_data, photographs, **{'logger:use_tb_logger': 'true', 'logger:wandb:project': 'demo'})
+    changes = small(tiny_data, photographs, **WANDB)
     command = [sys.executable, '-m', 'rfdn_plugin', 'train', '-opt', option_file(), '--force_yml', *changes]
     env = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
     outcome = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)

@@ -128,8 +128,9 @@ class ProgressLogger(MessageLogger):
         rest = dict(log_vars)
         epoch, iteration, rates = rest.pop('epoch'), rest.pop('iter'), rest.pop('lrs')
         seconds, waited = rest.pop('time'), rest.pop('data_time')
-        done = max(iteration - self.start_iter, 1)
-        left = (time.time() - self.start_time) / done * (self.max_iters - iteration)
+        done = iteration - max(self.start_iter, 1)  # the clock starts after the first iteration, or when it is resumed
+        pace = (time.time() - self.start_time) / done if done > 0 else seconds
+        left = pace * (self.max_iters - iteration)
         memory = peak_memory(self._on_gpu) / 1e9
         speed = 1 / max(seconds, 1e-9)
         self.logger.info(
