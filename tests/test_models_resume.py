@@ -140,21 +140,26 @@ def test_the_best_results_survive(tmp_path: Path, tiny_data: Path, photographs: 
     assert best['iter'] == 5 and 5 < best['val'] < 60
 
 
+@pytest.fixture(scope='module')
+def validated_twice(tmp_path_factory, tiny_data: Path, photographs: Path) -> tuple[Path, list[str]]:
+    """A training of 10 iterations with checkpoint and validation after each 5: its folder and its command."""
+    folder = tmp_path_factory.mktemp('whole')
+    changes = small(tiny_data, photographs, **{'val:val_freq': 5, **OURS})
+    command = ['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]
+    assert rfdn(*command, cwd=folder).returncode == 0
+    return folder, command
+
+
 @pytest.mark.parametrize(
     ('method', 'iteration', 'number', 'code'),
     [('nondist_validation', 5, 'SIGKILL', -9), ('_step', 4, 'SIGTERM', 75)],
     ids=['killed while it validates', 'asked to leave before it validates'],
 )
 def test_a_validation_that_was_cut_off_is_made_up_for(
-    method: str, iteration: int, number: str, code: int, tmp_path: Path, tiny_data: Path, photographs: Path
+    method: str, iteration: int, number: str, code: int, tmp_path: Path, validated_twice: tuple[Path, list[str]]
 ):
     """The best results, and the weights kept for them, are those of the training that was not interrupted."""
-    whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
-    whole.mkdir()
-    stopped.mkdir()
-    changes = small(tiny_data, photographs, **{'val:val_freq': 5, **OURS})
-    command = ['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]
-    assert rfdn(*command, cwd=whole).returncode == 0
+    whole, command = validated_twice
     program = f"""
         import os, signal, sys, torch
         torch.set_num_threads(1)
@@ -171,13 +176,13 @@ def test_a_validation_that_was_cut_off_is_made_up_for(
         RFDNModel.{method} = interrupted
         sys.exit(main({command!r}))
     """
-    assert run_code(program, cwd=stopped).returncode == code
-    assert not list(stopped.glob('experiments/*/models/net_g_best.pth'))
-    outcome = rfdn(*command, cwd=stopped)
+    assert run_code(program, cwd=tmp_path).returncode == code
+    assert not list(tmp_path.glob('experiments/*/models/net_g_best.pth'))
+    outcome = rfdn(*command, cwd=tmp_path)
     assert outcome.returncode == 0
     assert outcome.stderr.count('Validation Set5') == 2  # of iterations 5 and 10
     for name in ('net_g_best.pth', 'net_g_latest.pth'):
-        first, second = weights(whole, file=name), weights(stopped, file=name)
+        first, second = weights(whole, file=name), weights(tmp_path, file=name)
         assert_equal(first, second)
         assert first['metadata'] == second['metadata']
 
