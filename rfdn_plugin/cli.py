@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rfdn_plugin import __version__
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.errors import RFDNError, UsageError, explain
 
 # A subcommand adds its arguments to the parser and returns what runs with the parsed arguments.
 Action = Callable[[argparse.Namespace], 'int | None']
@@ -50,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.action(args) or 0
     except RFDNError as error:
         failure: BaseException = error
-    except OSError as error:  # disk full, no permission, no such file: the system's own words name the file
-        failure = error
+        text = str(error)
+    except OSError as error:  # disk full, no permission, no such file
+        failure, text = error, explain(error)
     if args.debug:
         raise failure
-    print(f'rfdn {args.command}: {failure}', file=sys.stderr)
-    return 1
+    print(f'rfdn {args.command}: {text}', file=sys.stderr)
+    return 2 if isinstance(failure, UsageError) else 1
 
 
 @command('train', 'train a network from an option file')
@@ -120,11 +121,12 @@ def _convert(parser: argparse.ArgumentParser) -> Action:
     """
     add = parser.add_argument
     _add_weights(parser)
-    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    _add_output(parser)
     add('--layout', choices=('safetensors', 'basicsr', 'official'), help='default: by the ending, basicsr for .pth')
     add('--fold-range', action='store_true', help='put the input range into the first and last convolution')
-    add('--fold-srb', action='store_true', help="put SRB's identity into its convolution, for inference")
-    add('--unfold-srb', action='store_true', help='take it out again, for training')
+    add_one = parser.add_mutually_exclusive_group().add_argument
+    add_one('--fold-srb', action='store_true', help="put SRB's identity into its convolution, for inference")
+    add_one('--unfold-srb', action='store_true', help='take it out again, for training')
     hint = 'for the model card, as training_data=DIV2K, iterations=1000000, licence=MIT; may be repeated'
     add('--card', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
 
@@ -145,18 +147,21 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
     """Make weights for another scale: the upsampler resampled or, with --fit, solved in closed form from pictures."""
     add = parser.add_argument
     _add_weights(parser)
-    add('--to-scale', type=int, required=True, metavar='S', help='2, 3, 4, ...')
-    add('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    add('--to-scale', type=_at_least_one, required=True, metavar='S', help='2, 3, 4, ...')
+    _add_output(parser)
     add('--fit', type=Path, metavar='DIR', help='folder or LMDB of HR pictures; their LR is made by MATLAB bicubic')
-    add('--pictures', type=int, metavar='N', help='as many pictures at most, spread evenly (default: all)')
-    add('--ridge', type=float, default=1e-3, metavar='R', help='regularisation of the fit (default: 1e-3)')
+    add('--pictures', type=_at_least_one, metavar='N', help='as many pictures at most, spread evenly (default: all)')
+    add('--ridge', type=_positive, metavar='R', help='regularisation of the fit (default: 1e-3)')
 
     def run(args: argparse.Namespace) -> None:
+        if args.fit is None and (args.pictures is not None or args.ridge is not None):
+            parser.error('--pictures and --ridge belong to --fit')
         from rfdn_plugin.transfer import transfer
         from rfdn_plugin.weights.loading import identify_file
 
         identity = identify_file(args.weights, **_identity(args))
-        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, ridge=args.ridge)
+        settings = {} if args.ridge is None else {'ridge': args.ridge}
+        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, **settings)
         if fit is not None:
             print(f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: their error fell by {fit.gain:.3f} dB')
         print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
@@ -171,16 +176,38 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     _add_identity(parser)
 
 
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output_help = '.safetensors or .pth; made with its folders, replaced where it is there'
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE', help=output_help)
+
+
 def _add_identity(parser: argparse.ArgumentParser) -> None:
     """What a weights file may leave unsaid."""
-    parser.add_argument('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
-    parser.add_argument('--img-range', type=float, metavar='R', help='the range its body works on, 1 or 255, likewise')
-    parser.add_argument('--upscale', type=int, metavar='S', help='the scale of an IDN, likewise')
-    parser.add_argument('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
+    add = parser.add_argument
+    add('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
+    add('--img-range', type=_positive, metavar='R', help='the range its body works on, as a rule 1 or 255, likewise')
+    add('--upscale', type=_at_least_one, metavar='S', help='the scale of an IDN, likewise')
+    hint = 'another argument of the network that weights do not show, as block_residual=false; may be repeated'
+    add('--argument', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
+    add('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
 
 
 def _identity(args: argparse.Namespace) -> dict:
-    return {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
+    """What was said of a weights file, for `weights.detect.identify`."""
+    import yaml
+
+    from rfdn_plugin.archs import NETWORKS
+    from rfdn_plugin.yaml_files import did_you_mean
+
+    if args.type is not None and args.type not in NETWORKS:
+        raise UsageError(f'--type {args.type}: no such network{did_you_mean(args.type, NETWORKS)}: see rfdn list.')
+    said = {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
+    if twice := [key for key, _ in args.argument if key in said]:
+        raise UsageError(f'--argument {twice[0]}: say --{twice[0].replace("_", "-")}.')
+    try:
+        return said | {key: yaml.safe_load(value) for key, value in args.argument}
+    except yaml.YAMLError as error:
+        raise UsageError('--argument: a value is true, false, a number or a word.') from error
 
 
 def _key_and_value(text: str) -> tuple[str, str]:
@@ -292,7 +319,7 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
     )
     parser.add_argument(
-        '--workers', type=int, metavar='N', help='processes on a CPU (default: as many as it has cores)'
+        '--workers', type=_at_least_one, metavar='N', help='processes on a CPU (default: as many as it has cores)'
     )
 
     def run(args: argparse.Namespace) -> int:
@@ -317,6 +344,16 @@ def _fraction(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
     return value
 
 
@@ -357,10 +394,6 @@ def _list(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
-if __name__ == '__main__':
-    sys.exit(main())
-
-
 @command('schema', 'the JSON schema of the option files')
 def _schema(parser: argparse.ArgumentParser) -> Action:
     """Print the schema by which editors complete and check option files; the first line of ours names it."""
@@ -382,3 +415,7 @@ def _schema(parser: argparse.ArgumentParser) -> Action:
             stream.write(text + '\n')
 
     return run
+
+
+if __name__ == '__main__':
+    sys.exit(main())

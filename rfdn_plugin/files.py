@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -16,14 +18,15 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb', encoding: str | None
     """Open a temporary file beside `path`; on leaving without an error it replaces `path`, on an error it is removed.
 
     Args:
-        path: The file to write. Its folder is created where missing.
+        path: The file to write. Its folder is created where missing; a symbolic link stays one.
         mode: 'wb' or 'w'.
         encoding: For text; UTF-8 where not given.
 
     Raises:
-        OSError: As the operating system says (disk full, no permission). `path` is then as it was before.
+        OSError: As the operating system says (disk full, no permission), of `path`, which is then as it was before.
     """
-    path = Path(path)
+    check_output(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     if 'b' not in mode and encoding is None:
         encoding = 'utf-8'
@@ -38,11 +41,44 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb', encoding: str | None
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):  # the stream's own: it knows no better name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """See, before work is spent on it, that a file can be written.
+
+    Raises:
+        OSError: `path` is a folder or a device, or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        number = errno.EISDIR if path.is_dir() else errno.EINVAL
+        raise OSError(number, os.strerror(number), str(path))
+    folder = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
+    if not folder.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def atomic_torch_save(content: Any, path: str | os.PathLike) -> None:
+    """`torch.save`, whole or not at all; through memory, for torch hides why a write failed.
+
+    Raises:
+        OSError: As `atomic_write`.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_write(path) as stream:
+        stream.write(buffer.getbuffer())
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

@@ -43,7 +43,7 @@ class RFDNArch(Architecture[RFDN]):
         Raises:
             RFDNError: It belongs to no network here, or the trial is not clear (an untrained network).
         """
-        checkpoint = Checkpoint(Path('these weights'), dict(state_dict), 'flat')
+        checkpoint = Checkpoint(Path('the state dict'), dict(state_dict), 'flat')
         identity = identify(checkpoint, by_trial=True)
         network, arguments = build_network(identity), identity.arguments
         attention = arguments['attention'] or 'no attention'

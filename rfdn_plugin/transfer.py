@@ -33,7 +33,7 @@ class FitPictures:
         most: As many pictures at most, evenly spread over the source; None for all.
 
     Attributes:
-        skipped: Counts of what was left out, by reason, filled while iterating.
+        skipped: Counts of what was left out, by reason in words, filled while iterating.
     """
 
     source: Path
@@ -57,12 +57,17 @@ class FitPictures:
         for name in progress(self.names, description='fit', unit='pictures'):
             try:
                 high = mod_crop(decode_picture(*self._read(name)).rgb, self.scale)
-                if min(high.shape[:2]) < 3 * self.scale:
-                    raise PictureError('too-small')
             except PictureError as error:
-                self.skipped[error.kind] += 1
+                self.skipped[str(PictureError(error.kind))] += 1
+                continue
+            if min(high.shape[:2]) < 3 * self.scale:
+                self.skipped['a side is below 3 LR pixels'] += 1
                 continue
             yield _as_tensor(downscale(high, self.scale)), _as_tensor(high)
+
+    def left_out(self) -> list[str]:
+        """A line for each reason for which pictures were skipped."""
+        return [f'{count} skipped: {reason}' for reason, count in self.skipped.items()]
 
     def _read(self, name: str | Path) -> tuple[bytes, str]:
         if isinstance(name, Path):
@@ -113,14 +118,19 @@ def transfer(
     if scale == identity.upscale:
         raise RFDNError(f'{identity.checkpoint.path} is for x{scale} already: give another --to-scale.')
     check_layout(output, layout_of(output))
+    if output.exists() and output.samefile(identity.checkpoint.path):
+        raise RFDNError(f'{output} is the file to start from: name another, it would be lost.')
     pictures = None if fit is None else FitPictures(fit, scale, most)
     network = to_scale(identity, scale)
     how, result = f'resampled from x{identity.upscale}', None
     if pictures is not None:
-        result = fit_upsampler(network, pictures, ridge)
+        try:
+            result = fit_upsampler(network, pictures, ridge)
+        except RFDNError as error:
+            raise RFDNError(str(error).rstrip('.') + ''.join(f'; {line}' for line in pictures.left_out()) + '.') from error
         how = f'solved by least squares from {result.pictures} pictures of {pictures.source.name}, ridge {ridge:g}'
-        for kind, count in pictures.skipped.items():
-            print(f'{count} skipped: {PictureError(kind)}')
+        for line in pictures.left_out():
+            print(line)
     at_scale = replace(identity, arguments={**identity.arguments, 'upscale': scale})
     card = card_of(at_scale, upsampler=how, iterations=None, metrics=None)
     write_weights(output, network.state_dict(), card, layout_of(output))

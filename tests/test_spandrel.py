@@ -12,7 +12,7 @@ from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.convert import convert, write_weights
-from rfdn_plugin.weights.loading import identify_file, load_network
+from rfdn_plugin.weights.loading import build_network, identify_file, load_network
 
 spandrel = pytest.importorskip('spandrel')
 
@@ -46,14 +46,21 @@ def test_the_official_file(data_root, tmp_path: Path, file: str):
     assert model(torch.rand(1, 3, 4, 5)).shape == (1, 3, 16, 20)
 
 
-@pytest.mark.parametrize('layout', ['basicsr', 'safetensors', 'official'])
+@pytest.mark.parametrize(
+    ('layout', 'fold_srb'),
+    [('basicsr', False), ('basicsr', True), ('safetensors', False), ('safetensors', True), ('official', False)],
+)
 @pytest.mark.parametrize('fold_range', [False, True])
-def test_every_layout_that_we_write(data_root, tmp_path: Path, layout: str, fold_range: bool):
-    """Folding changes the weights, so that no fingerprint helps: the range is found by trial."""
+def test_every_layout_that_we_write(data_root, tmp_path: Path, layout: str, fold_srb: bool, fold_range: bool):
+    """Folding changes the weights, so that no fingerprint helps: what was folded is found from them."""
+    source = identify_file(data_root / 'weights/official/RFDN_AIM.pth')
     path = tmp_path / ('w.safetensors' if layout == 'safetensors' else 'w.pth')
-    convert(identify_file(data_root / 'weights/official/RFDN_AIM.pth'), path, layout=layout, fold_range=fold_range)
+    convert(source, path, layout=layout, fold_range=fold_range, fold_srb=fold_srb)
     model = _load(path)
     assert model.model.img_range == (1 if fold_range else 255) and not model.model.get_submodule('B1').block_residual
+    x = torch.rand(1, 3, 20, 31)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), build_network(source)(x).clamp(0, 1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('type', ['RFDN', 'RFDN_L', 'E_RFDN'])

@@ -177,6 +177,37 @@ def test_broken_files_are_one_line(tmp_path: Path, damage: str, suffix: str, ten
     assert str(path) in str(error.value) and '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', 'is empty'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'),
+        (b'\x89PNG\r\n\x1a\n and so on', 'is no checkpoint'),
+        (b'some text', 'is no checkpoint'),
+        (b'\x08\x08\x12\x07pytorch', 'is no checkpoint'),  # as ONNX files begin
+        (pickle.dumps({'a': 1})[:-4], 'is torn'),
+        (pickle.dumps(os.getcwd, protocol=2), '(posix.getcwd)'),
+    ],
+    ids=['empty', 'Git LFS', 'picture', 'text', 'ONNX', 'torn', 'code'],
+)
+def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: bytes, words: str, recwarn):
+    (tmp_path / 'w.pth').write_bytes(content)
+    with pytest.raises(RFDNError) as error:
+        read_checkpoint(tmp_path / 'w.pth')
+    assert words in str(error.value) and '()' not in str(error.value) and not recwarn.list
+
+
+def test_a_key_that_the_file_does_not_have(tmp_path: Path, tensors: dict):
+    torch.save({'params': tensors, 'params_ema': tensors}, tmp_path / 'two.pth')
+    torch.save(tensors, tmp_path / 'flat.pth')
+    with pytest.raises(RFDNError, match='params_ema, params'):
+        read_checkpoint(tmp_path / 'two.pth', 'parms', only_this_key=True)
+    with pytest.raises(RFDNError, match='name no key'):
+        read_checkpoint(tmp_path / 'flat.pth', 'params', only_this_key=True)
+    assert read_checkpoint(tmp_path / 'two.pth', 'params', only_this_key=True).layout == 'params'
+    assert read_checkpoint(tmp_path / 'flat.pth', 'params').layout == 'flat'
+
+
 def test_values_that_are_no_numbers_are_named(tmp_path: Path):
     state = NETWORKS['E_RFDN'](upscale=2, num_feat=16, num_block=1).state_dict()
     state['LR_conv.bias'][3] = float('nan')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from isolated import run_code
 from safetensors import safe_open
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
@@ -123,6 +124,106 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert main(['convert', '--weights', str(file), *(part.format(tmp_path) for part in arguments)]) == 1
     assert words in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ['w.pth']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['-o', '{}/x.onnx'], ['x.onnx', '.safetensors or .pth']),
+        (['-o', '{}/x'], ['.safetensors or .pth']),
+        (['-o', '{}/x.SAFETENSORS'], ['.safetensors or .pth']),
+        (['-o', '{}/w.pth'], ['w.pth', 'the file to convert']),
+        (['-o', '{}'], ['.safetensors or .pth']),
+        (['-o', '{}/folder.pth'], ['folder.pth', 'directory', 'name a file']),
+        (['-o', '{}/w.pth/x.pth'], ['w.pth', 'Not a directory']),
+        (['-o', '{}/x.pth', '--card', 'network=RFDN'], ['network', 'leave it out']),
+        (['-o', '{}/x.pth', '--card', 'source_sha256=0'], ['source_sha256', 'leave it out']),
+        (['-o', '{}/x.pth', '--layout', 'official', '--card', 'licence=MIT'], ['official layout has no card']),
+        (['-o', '{}/x.pth', '--param-key', 'parms'], ["'parms'", 'name one of params_ema, params']),
+        (['-o', '{}/x.pth', '--argument', 'blocks=3'], ['blocks']),
+    ],
+    ids=lambda value: ' '.join(value[2:]) or value[-1] if value[0] == '-o' else '',
+)
+def test_outputs_and_entries_that_would_do_harm_are_refused(tmp_path: Path, arguments, words, capsys):
+    network = NETWORKS['RFDN'](upscale=2, num_feat=16, num_block=2)
+    card = model_card('RFDN', {'upscale': 2, 'num_feat': 16, 'num_block': 2})
+    torch.save({'params': network.state_dict(), 'params_ema': network.state_dict(), 'metadata': card}, tmp_path / 'w.pth')
+    (tmp_path / 'folder.pth').mkdir()
+    before = (tmp_path / 'w.pth').read_bytes()
+    command = ['convert', '--weights', str(tmp_path / 'w.pth')]
+    assert main([*command, *(part.format(tmp_path) for part in arguments)]) == 1
+    message = capsys.readouterr().err
+    assert message.count('\n') == 1 and all(word in message for word in words), message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['folder.pth', 'w.pth']
+    assert (tmp_path / 'w.pth').read_bytes() == before
+
+
+@pytest.mark.parametrize('device', ['/dev/full', '/dev/null'])
+def test_a_device_is_not_replaced(file: Path, device: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / 'link.pth').symlink_to(device)
+    assert main(['convert', '--weights', str(file), '-o', str(tmp_path / 'link.pth')]) == 1
+    assert 'name a plain file' in capsys.readouterr().err and not Path(device).is_file()
+
+
+def test_a_link_stays_one(file: Path, tmp_path: Path):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'link.pth').symlink_to(tmp_path / 'elsewhere/target.pth')
+    assert main(['convert', '--weights', str(file), '-o', str(tmp_path / 'link.pth')]) == 0
+    assert (tmp_path / 'link.pth').is_symlink() and (tmp_path / 'elsewhere/target.pth').is_file()
+    assert list((tmp_path / 'elsewhere').iterdir()) == [tmp_path / 'elsewhere/target.pth']
+
+
+@pytest.mark.parametrize('name', ['x.pth', 'x.safetensors'])
+def test_a_write_that_fails_is_a_line_and_leaves_what_was_there(file: Path, tmp_path: Path, name: str):
+    """A limit on the size of files, in a process of its own: the write really fails."""
+    (tmp_path / name).write_bytes(b'what was there')
+    outcome = run_code(f"""
+        import resource, signal, sys
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        from rfdn_plugin.cli import main
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        sys.exit(main(['convert', '--weights', {str(file)!r}, '-o', {str(tmp_path / name)!r}]))
+    """)
+    assert outcome.returncode == 1 and outcome.stderr.count('\n') == 1
+    assert f'{tmp_path / name}: File too large' in outcome.stderr
+    assert (tmp_path / name).read_bytes() == b'what was there'
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['w.pth', name])
+
+
+def test_the_same_conversion_gives_the_same_bytes(file: Path, tmp_path: Path):
+    paths = [tmp_path / f'{number}.safetensors' for number in range(4)]
+    for path in paths:
+        convert(identify_file(file), path, details={key: key for key in 'abcdefgh'})
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+@pytest.mark.parametrize('range_too', [False, True])
+def test_the_official_layout_is_refused_to_a_folded_network(tmp_path: Path, range_too: bool):
+    """The authors' code would add the identity once more."""
+    arguments = {'upscale': 2, 'num_feat': 16, 'num_block': 2, 'img_range': 255.0}
+    card = model_card('E_RFDN', arguments)
+    write_weights(tmp_path / 'w.pth', NETWORKS['E_RFDN'](**arguments).state_dict(), card, 'basicsr')
+    with pytest.raises(RFDNError, match='unfold'):
+        convert(identify_file(tmp_path / 'w.pth'), tmp_path / 'o.pth', layout='official', fold_srb=True)
+    convert(identify_file(tmp_path / 'w.pth'), tmp_path / 'f.pth', fold_srb=True, fold_range=range_too)
+    with pytest.raises(RFDNError, match='unfold'):
+        convert(identify_file(tmp_path / 'f.pth'), tmp_path / 'o.pth', layout='official')
+    assert not (tmp_path / 'o.pth').exists()
+    convert(identify_file(tmp_path / 'f.pth'), tmp_path / 'o.pth', layout='official', unfold_srb=True)
+
+
+@pytest.mark.parametrize('type', ['RFDN', 'E_RFDN'])
+def test_a_folded_network_without_its_card_is_told_by_its_values(tmp_path: Path, type: str):
+    torch.manual_seed(0)
+    arguments = {'upscale': 2, 'num_feat': 16, 'num_block': 2}
+    write_weights(tmp_path / 'w.pth', NETWORKS[type](**arguments).state_dict(), model_card(type, arguments), 'basicsr')
+    convert(identify_file(tmp_path / 'w.pth'), tmp_path / 'f.pth', fold_srb=True)
+    torch.save(read_checkpoint(tmp_path / 'f.pth').tensors, tmp_path / 'bare.pth')
+    identity = identify_file(tmp_path / 'bare.pth', type=type, img_range=1)
+    assert identity.arguments['shallow_residual'] is False and identity.sources['shallow_residual'] == 'values'
+    convert(identity, tmp_path / 'u.pth', unfold_srb=True)
+    torch.testing.assert_close(_output(tmp_path / 'u.pth'), _output(tmp_path / 'w.pth'))
+    assert identify_file(tmp_path / 'bare.pth', type=type, img_range=1, shallow_residual=True)  # who knows better
 
 
 def test_a_network_without_srb_cannot_be_folded(tmp_path: Path):

@@ -112,6 +112,10 @@ def test_what_the_user_names_wins_over_the_file(tmp_path: Path):
         ('IMDN', {'type': 'RFDN'}, ['IMDN']),
         ('RFDN', {'type': 'SwinIR'}, ['SwinIR', 'E_RFDN']),
         ('RFDN', {'type': 'RFDN', 'img_range': 1, 'num_feat': 50}, ['fea_conv.weight', '48', '50']),
+        ('RFDN', {'type': 'RFDN', 'img_range': 0}, ['img_range 0', 'above 0']),
+        ('RFDN', {'type': 'RFDN', 'img_range': float('nan')}, ['img_range nan', 'above 0']),
+        ('RFDN', {'type': 'RFDN', 'img_range': 1, 'block_residual': 'yes'}, ['block_residual', 'true or false']),
+        ('RFDN', {'type': 'RFDN', 'img_range': 1, 'blocks': 3}, ['blocks']),
     ],
 )
 def test_a_wrong_name_is_refused(tmp_path: Path, type: str, named: dict, words: list[str]):
@@ -207,3 +211,13 @@ def test_a_dilated_network_that_was_trained_on_is_asked_about(data_root):
         tensor += 1e-3
     with pytest.raises(RFDNError, match='does not say: network, img_range'):
         identify(checkpoint)
+
+
+@pytest.mark.parametrize(('file', 'type'), [('official/RFDN_AIM.pth', 'RFDN'), ('third_party/team30_RFDN.pkl', 'RFDN')])
+def test_another_networks_name_for_known_weights_is_refused(data_root, file: str, type: str):
+    path = data_root / 'weights' / file
+    with pytest.raises(RFDNError, match='of the network E_RFDN, not RFDN'):
+        load_network(path, type=type)
+    named = {'block_residual': False, 'shallow_residual': True, 'img_range': 255.0}
+    assert load_network(path, type=type, **named)[1].type == 'RFDN'  # it says the same network in other words
+    assert load_network(data_root / 'weights/official/IMDN_x2.pth', type='IMDN_R')[1].type == 'IMDN_R'

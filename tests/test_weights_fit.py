@@ -171,6 +171,15 @@ def test_damaged_pictures_are_passed_over_and_counted(weights: Path, photographs
     assert '1 skipped: damaged' in out and 'fitted to 9 pictures' in out
 
 
+def test_a_folder_of_damaged_pictures_says_what_is_wrong_with_them(weights: Path, photographs: Path, tmp_path: Path, capsys):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    (folder / 'broken.png').write_bytes((photographs / 'photo0.png').read_bytes()[:500])
+    arguments = ['--to-scale', '2', '--fit', str(folder), '-o', str(tmp_path / 'o.pth')]
+    assert main(['transfer', '--weights', str(weights), *arguments]) == 1
+    assert '1 skipped: damaged' in capsys.readouterr().err and not (tmp_path / 'o.pth').exists()
+
+
 @pytest.mark.parametrize('problem', ['empty folder', 'no folder', 'ending'])
 def test_problems_are_found_before_the_work(weights: Path, photographs: Path, tmp_path: Path, problem: str, capsys):
     (tmp_path / 'empty').mkdir()

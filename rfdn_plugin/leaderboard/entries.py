@@ -132,7 +132,7 @@ def resolve(options: EntryOptions, scale: int, sets: Sequence[TestSet]) -> Entry
 
 
 def _identify(options: NetworkEntry, scale: int) -> Identity:
-    checkpoint = read_checkpoint(options.weights, options.param_key)
+    checkpoint = read_checkpoint(options.weights, options.param_key, only_this_key=True)
     shown = read_shapes(shapes_of(checkpoint.tensors), options.weights).arguments.get('upscale', scale)
     if shown != scale:
         raise RFDNError(

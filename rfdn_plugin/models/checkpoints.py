@@ -13,7 +13,7 @@ import torch
 from rfdn_plugin import __version__
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.files import atomic_write
+from rfdn_plugin.files import atomic_torch_save
 from rfdn_plugin.weights.card import model_card
 
 
@@ -24,11 +24,11 @@ def write(content: Any, path: str | os.PathLike) -> None:
         RFDNError: It cannot be written; what was there before is as it was.
     """
     try:
-        with atomic_write(path) as stream:
-            torch.save(content, stream)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write of its zip file as a RuntimeError
+        atomic_torch_save(content, path)
+    except OSError as error:
         raise RFDNError(
-            f'cannot write {path} ({error}): the checkpoints before it are whole; make room and go on with --auto_resume.'
+            f'cannot write {path} ({error.strerror}): the checkpoints before it are whole; make room and go on with '
+            '--auto_resume.'
         ) from error
 
 

@@ -71,7 +71,8 @@ def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         raise RFDNError(f'{path} is no whole Caffe file ({error}): fetch it again.') from error
     layers = {layer.name: layer for layer in net.layer if layer.blobs}
     if 'upsample' not in layers:
-        raise RFDNError(f'{path} is no IDN: it has no layer "upsample" among {", ".join(sorted(layers)) or "none"}.')
+        found = f'it has no layer "upsample" among {", ".join(sorted(layers))}' if layers else 'it has no layers'
+        raise RFDNError(f'{path} is no IDN: {found}.')
     tensors: dict[str, Tensor] = {}
     for name, layer in layers.items():
         for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False):

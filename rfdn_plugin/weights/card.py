@@ -16,6 +16,14 @@ from rfdn_plugin.files import sha256
 from rfdn_plugin.weights.detect import Identity
 from rfdn_plugin.weights.known import KNOWN_WEIGHTS
 
+SRB_DIAGONAL = 'srb_diagonal'
+"""Entry with the middle taps before SRB was folded: 32-bit floats, little-endian, base64, in the order of the names."""
+
+OWN_ENTRIES = frozenset(
+    {'format', 'network', 'arguments', 'upscale', 'img_range', 'written_by', 'source_sha256', SRB_DIAGONAL}
+)
+"""What is written from the weights and read back: not for users to say."""
+
 
 def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[str, str]:
     """A card for weights of a network.

@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import re
 import tarfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,7 +41,7 @@ class Checkpoint:
     """
 
     path: Path
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor] = field(repr=False)
     layout: str
     metadata: dict[str, str] = field(default_factory=dict)
     prefix: str = ''
@@ -56,20 +57,23 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def read_checkpoint(path: str | Path, param_key: str | None = None) -> Checkpoint:
+def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this_key: bool = False) -> Checkpoint:
     """Read a .pth or .pkl file (old or new format), a .safetensors file, or IDN's .caffemodel.
 
     Args:
         path: The file.
         param_key: The wrapper key to prefer ('params', 'params_ema', ...). Where the file does not have it, or where
             it is None, the first of `WRAPPERS` that the file has is taken, else the file itself (flat).
+        only_this_key: A `param_key` that the file does not have is an error.
 
     Raises:
         RFDNError: The file is missing, torn, holds objects other than tensors, or holds no weights.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise RFDNError(f'no weights file {path}: check the path.')
+    if not path.is_file():
+        raise RFDNError(f'{path} is no file: name a weights file.')
     if path.suffix == '.caffemodel':
         from rfdn_plugin.weights.caffe import read_caffemodel
 
@@ -80,6 +84,12 @@ def read_checkpoint(path: str | Path, param_key: str | None = None) -> Checkpoin
     else:
         content = _read_pickle(path)
         metadata = _plain_metadata(content)
+    if param_key and only_this_key and not _is_wrapper(content, param_key):
+        known = [key for key in WRAPPERS if _is_wrapper(content, key)]
+        raise RFDNError(
+            f'{path} has no weights under {param_key!r}: '
+            + (f'name one of {", ".join(known)}.' if known else 'it holds one set of weights alone, name no key.')
+        )
     layout, tensors = _unwrap(content, param_key)
     if not tensors:
         raise RFDNError(f'{path} holds no weights: its top level has {_names(content)}.')
@@ -106,22 +116,36 @@ def _read_pickle(path: Path) -> Any:
         raise RFDNError(
             f'{path} is refused: a tar archive can run code when it is read; ask for a .pth or .safetensors.'
         )
+    _check_beginning(path)
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():  # of a protocol that torch does not write: it reads it, or fails as below
+            warnings.simplefilter('ignore', UserWarning)
+            return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        # PyTorch wraps the one informative word in advice to switch the protection off, which must not be passed on.
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        what = f'holds more than tensors ({found[1]})' if found else 'is torn, or holds more than tensors'
         raise RFDNError(
-            f'{path} is refused: it is torn, or holds objects other than tensors, which could run code '
-            f'({_unpickler_reason(error)}). Ask its maker for a file of tensors alone.'
+            f'{path} is refused: it {what}, which could run code. Ask its maker for a file of tensors alone.'
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RFDNError(f'{path} cannot be read as a checkpoint ({reason}): it is torn or no checkpoint.') from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition('. ')[0]
+        raise RFDNError(f'{path} is torn or no checkpoint ({reason}): fetch or write it again.') from error
 
 
-def _unpickler_reason(error: pickle.UnpicklingError) -> str:
-    # PyTorch wraps the one informative sentence in advice to switch the protection off, which must not be passed on.
-    match = re.search(r'WeightsUnpickler error: ([^\n.]*(?:\.\w[^\n.]*)*)', str(error))
-    return match[1].strip() if match else 'no pickle of tensors'
+def _check_beginning(path: Path) -> None:
+    """Tell what is no checkpoint at all: one is a zip archive, or a pickle of protocol 2 or later."""
+    with open(path, 'rb') as stream:
+        beginning = stream.read(64)
+    if not beginning:
+        raise RFDNError(f'{path} is empty: fetch or write it again.')
+    if beginning.startswith(b'version https://git-lfs'):
+        raise RFDNError(f'{path} is a pointer of Git LFS, not the file: fetch it with git lfs pull.')
+    if not beginning.startswith((b'PK', b'\x80')):
+        raise RFDNError(
+            f'{path} is no checkpoint, neither an archive nor a pickle of PyTorch: name a .pth, .pkl, .safetensors or '
+            '.caffemodel file.'
+        )
 
 
 def _plain_metadata(content: Any) -> dict[str, str]:
@@ -135,9 +159,13 @@ def _unwrap(content: Any, param_key: str | None) -> tuple[str, dict[str, Tensor]
     if not isinstance(content, Mapping):
         return 'flat', {}
     for key in ([param_key] if param_key else []) + list(WRAPPERS):
-        if isinstance(content.get(key), Mapping):
+        if _is_wrapper(content, key):
             return key, _tensors_of(content[key])
     return 'flat', _tensors_of(content)
+
+
+def _is_wrapper(content: Any, key: str) -> bool:
+    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
 
 
 def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:

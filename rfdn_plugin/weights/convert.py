@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import re
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,18 +19,16 @@ import torch
 from torch import Tensor
 
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.files import atomic_write
-from rfdn_plugin.weights.card import card_of
+from rfdn_plugin.files import atomic_torch_save, atomic_write, check_output
+from rfdn_plugin.weights.card import OWN_ENTRIES, SRB_DIAGONAL, card_of
 from rfdn_plugin.weights.checkpoint import METADATA
 from rfdn_plugin.weights.detect import Identity
+from rfdn_plugin.weights.identity_taps import is_refining, middle_taps, with_middle_taps
 from rfdn_plugin.weights.loading import build_network
 
 LAYOUTS = ('safetensors', 'basicsr', 'official')
 """safetensors: tensors and card; basicsr: a .pth with the weights under 'params' and the card beside; official: a .pth
 of the tensors alone, as the networks' authors publish it, without a card."""
-
-SRB_DIAGONAL = 'srb_diagonal'
-"""Card entry with the middle taps before folding: 32-bit floats, little-endian, base64, in the order of the names."""
 
 
 def write_weights(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, str], layout: str) -> None:
@@ -49,27 +47,49 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping
     path = Path(path)
     check_layout(path, layout)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path) as stream:
-        if layout == 'safetensors':
-            from safetensors.torch import save
+    if layout == 'safetensors':
+        with atomic_write(path) as stream:
+            stream.write(_safetensors(tensors, card))
+    else:
+        atomic_torch_save({'params': tensors, METADATA: dict(card)} if layout == 'basicsr' else tensors, path)
 
-            stream.write(save(tensors, dict(card)))
-        else:
-            torch.save({'params': tensors, METADATA: dict(card)} if layout == 'basicsr' else tensors, stream)
+
+def _safetensors(tensors: dict[str, Tensor], card: Mapping[str, str]) -> bytes:
+    """The content of a .safetensors file, its header sorted: the library writes the card in an order that changes."""
+    from safetensors.torch import save
+
+    content = save(tensors, dict(card))
+    start = 8 + int.from_bytes(content[:8], 'little')  # the length of the header, the header, the values
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, ensure_ascii=False, separators=(',', ':')).encode()
+    header += b' ' * (-len(header) % 8)
+    return len(header).to_bytes(8, 'little') + header + content[start:]
 
 
 def check_layout(path: Path, layout: str) -> None:
-    """Raise RFDNError unless a file of this name can have this layout."""
+    """See that a file of this name can have this layout and can be written.
+
+    Raises:
+        RFDNError: It cannot have it.
+        OSError: It cannot be written.
+    """
     if layout not in LAYOUTS:
         raise RFDNError(f'layout {layout} is none of {", ".join(LAYOUTS)}.')
-    if (path.suffix == '.safetensors') != (layout == 'safetensors'):
-        ending = '.safetensors' if layout == 'safetensors' else '.pth'
-        raise RFDNError(f'{path} cannot have the layout {layout}: let its name end in {ending}.')
+    endings = ('.safetensors',) if layout == 'safetensors' else ('.pth', '.pt')
+    if path.suffix not in endings:
+        raise RFDNError(f'{path} cannot have the layout {layout}: let its name end in {endings[0]}.')
+    check_output(path)
 
 
 def layout_of(path: Path) -> str:
-    """The layout that a name asks for: safetensors by its ending, else basicsr."""
-    return 'safetensors' if path.suffix == '.safetensors' else 'basicsr'
+    """The layout that a name asks for by its ending.
+
+    Raises:
+        RFDNError: It has another.
+    """
+    layouts = {'.safetensors': 'safetensors', '.pth': 'basicsr', '.pt': 'basicsr'}
+    if path.suffix not in layouts:
+        raise RFDNError(f'{path} is no name for weights: let it end in .safetensors or .pth.')
+    return layouts[path.suffix]
 
 
 def convert(
@@ -95,13 +115,19 @@ def convert(
         What was written.
 
     Raises:
-        RFDNError: The layout does not fit the name, a rewriting does not fit the network, or the official layout was
-            asked for weights whose card says what their keys do not.
+        RFDNError: The layout does not fit the name or the network, a rewriting does not fit the network, an entry of
+            the card is not the caller's to write, or `path` is the checkpoint itself.
         OSError: The file cannot be written.
     """
     path = Path(path)
     layout = layout or layout_of(path)
     check_layout(path, layout)
+    if path.exists() and path.samefile(identity.checkpoint.path):
+        raise RFDNError(f'{path} is the file to convert: name another, it would be lost.')
+    if own := OWN_ENTRIES.intersection(details or ()):
+        raise RFDNError(f'card entry {", ".join(sorted(own))}: this is written from the weights, leave it out.')
+    if details and layout == 'official':
+        raise RFDNError('the official layout has no card: leave its entries out, or take another layout.')
     tensors = build_network(identity).state_dict()  # strictly loaded: what is written is what the network has
     tensors = {name: _in_its_type(tensor, identity.checkpoint.tensors.get(name)) for name, tensor in tensors.items()}
     result = dataclasses.replace(identity, checkpoint=dataclasses.replace(identity.checkpoint, tensors=tensors))
@@ -113,6 +139,11 @@ def convert(
         result = fold_img_range(result)
     if fold_srb:
         result, card_entries[SRB_DIAGONAL] = fold_shallow_residual(result)
+    if layout == 'official' and result.arguments.get('shallow_residual') is False:
+        raise RFDNError(
+            f"{path}: the authors' code adds a shallow residual, which these weights have inside or do without; "
+            'unfold them (--unfold-srb), or take another layout.'
+        )
     card = card_of(dataclasses.replace(identity, arguments=result.arguments), **card_entries)
     write_weights(path, result.checkpoint.tensors, card, layout)
     return result
@@ -144,9 +175,6 @@ def fold_img_range(identity: Identity) -> Identity:
 
 
 # --- SRB's identity ------------------------------------------------------------------------------------------------
-_REFINING = re.compile(r'B\d+\.c[123]_r\.weight')
-
-
 def fold_shallow_residual(identity: Identity) -> tuple[Identity, str]:
     """The same function with plain convolutions (`shallow_residual=False`), and the middle taps before, as text.
 
@@ -154,12 +182,12 @@ def fold_shallow_residual(identity: Identity) -> tuple[Identity, str]:
         RFDNError: The network has no shallow residual.
     """
     if not identity.arguments.get('shallow_residual'):
-        raise RFDNError(f'{identity.checkpoint.path} is a {identity.type} without a shallow residual: nothing to fold.')
+        raise RFDNError(f'{identity.checkpoint.path} is {identity.type} without a shallow residual: nothing to fold.')
     tensors, before = {}, []
     for name, tensor in identity.checkpoint.tensors.items():
-        if _REFINING.fullmatch(name):
-            before.append(_middle_taps(tensor).numpy().astype('<f4').tobytes())
-            tensor = _with_middle_taps(tensor, _middle_taps(tensor) + 1)
+        if is_refining(name):
+            before.append(middle_taps(tensor).numpy().astype('<f4').tobytes())
+            tensor = with_middle_taps(tensor, middle_taps(tensor) + 1)
         tensors[name] = tensor
     return _rewritten(identity, tensors, shallow_residual=False), base64.b64encode(b''.join(before)).decode()
 
@@ -171,32 +199,22 @@ def unfold_shallow_residual(identity: Identity) -> Identity:
         RFDNError: The network has a shallow residual already, or is of another family.
     """
     if identity.arguments.get('shallow_residual') is not False:
-        raise RFDNError(f'{identity.checkpoint.path} is a {identity.type} that is not folded: nothing to unfold.')
+        raise RFDNError(f'{identity.checkpoint.path} is {identity.type} that is not folded: nothing to unfold.')
     try:
         kept = np.frombuffer(base64.b64decode(identity.checkpoint.metadata.get(SRB_DIAGONAL, '')), '<f4')
     except ValueError:  # a card that somebody edited: as if it had no such entry
         kept = np.empty(0, '<f4')
     position, tensors = 0, {}
     for name, tensor in identity.checkpoint.tensors.items():
-        if _REFINING.fullmatch(name):
-            folded = _middle_taps(tensor)
+        if is_refining(name):
+            folded = middle_taps(tensor)
             before = torch.from_numpy(kept[position : position + folded.numel()].copy())
             position += folded.numel()
             # A card that does not belong to these weights (trained on after folding, say) is not believed.
             fits = before.shape == folded.shape and torch.equal((before + 1).to(folded.dtype), folded)
-            tensor = _with_middle_taps(tensor, before.to(folded.dtype) if fits else folded - 1)
+            tensor = with_middle_taps(tensor, before.to(folded.dtype) if fits else folded - 1)
         tensors[name] = tensor
     return _rewritten(identity, tensors, shallow_residual=True)
-
-
-def _middle_taps(weight: Tensor) -> Tensor:
-    return weight[:, :, 1, 1].diagonal()
-
-
-def _with_middle_taps(weight: Tensor, taps: Tensor) -> Tensor:
-    weight = weight.clone()
-    weight[:, :, 1, 1].diagonal().copy_(taps)
-    return weight
 
 
 def _rewritten(identity: Identity, tensors: dict[str, Tensor], **arguments: object) -> Identity:

@@ -20,6 +20,7 @@ import torch
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.identity_taps import identity_is_inside
 from rfdn_plugin.weights.known import KNOWN_WEIGHTS
 from rfdn_plugin.weights.plausible import agreement
 from rfdn_plugin.weights.shapes import Reading, read_shapes, shapes_of
@@ -32,7 +33,8 @@ class Identity:
     Attributes:
         type: The network, a key of `archs.NETWORKS`.
         arguments: Of its constructor: everything that the weights and the sources below determine.
-        sources: For each argument that the weights do not show: 'given', 'metadata', 'known weights', 'type', 'trial'.
+        sources: For each argument that the shapes do not show: 'given', 'metadata', 'known weights', 'values' (of the
+            weights), 'type', 'trial'.
         name: Title and origin of known weights, else None.
         checkpoint: The file's content.
     """
@@ -83,17 +85,23 @@ def identify(
     reading = read_shapes(shapes_of(checkpoint.tensors), str(path))
 
     given = {key: value for key, value in {**overrides, 'img_range': img_range}.items() if value is not None}
+    _check_values(given, f'{path} cannot be read with')
     stated = _stated(checkpoint)
     chosen = type or stated.get('type') or (known.type if known else None) or reading.meant
     if chosen is not None and chosen not in reading.types:
         raise RFDNError(f'{path} holds {reading.description}: that is no {chosen} but {" or ".join(reading.types)}.')
 
+    if known is not None and type not in (None, known.type):
+        meant = {**_MEANT_BY_TYPE[type], **given}
+        if any(meant.get(key, value) != value for key, value in known.invisible.items()):
+            raise RFDNError(f'{path} is {known.name}, of the network {known.type}, not {type}: leave --type out.')
     arguments, sources, unknown = dict(reading.arguments), {}, []
     for key in reading.invisible:
         said = {
             'given': given,
             'metadata': stated.get('arguments', {}),
             'known weights': known.invisible if known else {},
+            'values': {'shallow_residual': False} if identity_is_inside(checkpoint.tensors) else {},
             'type': _MEANT_BY_TYPE.get(chosen, {}),
         }
         source = next((source for source, values in said.items() if key in values), None)
@@ -128,19 +136,23 @@ def _stated(checkpoint: Checkpoint) -> dict[str, Any]:
         raise RFDNError(f'{checkpoint.path}: its metadata "arguments" is no JSON object; name --type yourself.')
     if 'upscale' in metadata and metadata['upscale'].isdigit():
         arguments.setdefault('upscale', int(metadata['upscale']))
-    for key, (fits, wanted) in _STATED_VALUES.items():
-        if key in arguments and not fits(arguments[key]):
-            raise RFDNError(f'{checkpoint.path}: its metadata says {key} is {arguments[key]!r}, it must be {wanted}.')
+    _check_values(arguments, f'{checkpoint.path}: its metadata says')
     return {'type': metadata['network'], 'arguments': arguments}
 
 
-_STATED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+def _check_values(arguments: dict[str, Any], said: str) -> None:
+    for key, (fits, wanted) in _VALUES.items():
+        if key in arguments and not fits(arguments[key]):
+            raise RFDNError(f'{said} {key} {arguments[key]!r}, it must be {wanted}.')
+
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'img_range': (lambda value: isinstance(value, int | float) and 0 < value < math.inf, 'a number above 0'),
     'block_residual': (lambda value: isinstance(value, bool), 'true or false'),
     'shallow_residual': (lambda value: isinstance(value, bool), 'true or false'),
     'upscale': (lambda value: isinstance(value, int) and 1 <= value <= 64, 'a whole number from 1'),
 }
-"""What metadata may say of the arguments that are taken from it."""
+"""What metadata and users may say of the arguments that weights do not show."""
 
 # What a network means where its name alone is known. The input range is no part of a name, but for the networks whose
 # public code has only ever used one.
@@ -219,7 +231,7 @@ def refuse_lookalike(checkpoint: Checkpoint, type: str, arguments: dict[str, Any
         with torch.device('meta'):
             wanted = {name: tuple(tensor.shape) for name, tensor in NETWORKS[type](**arguments).state_dict().items()}
     except (TypeError, ValueError) as error:
-        raise RFDNError(f'{checkpoint.path} cannot be a {type}: {error}') from error
+        raise RFDNError(f'{checkpoint.path} cannot be {type}: {error}') from error
     if type == 'IMDN_R' and 'IMDB1.c1.weight' in shapes:
         return  # IMDN's weights, which IMDN_R splits as it loads them
     for name in wanted:

@@ -28,7 +28,7 @@ def load_network(
         path: A .pth, .pkl or .safetensors file, or IDN's .caffemodel.
         type: The network, where the file does not show it; a key of `archs.NETWORKS`.
         img_range: The range that its body works on (1 or 255), where the file does not say it.
-        param_key: The wrapper key to prefer; see `checkpoint.read_checkpoint`.
+        param_key: Which weights of several, as 'params' or 'params_ema'; the averaged ones where not given.
         overrides: Further arguments of the network's constructor.
 
     Returns:
@@ -45,7 +45,7 @@ def load_network(
 
 def identify_file(path: str | Path, *, param_key: str | None = None, **named: Any) -> Identity:
     """Read a checkpoint and find its network without building it; the arguments are those of `load_network`."""
-    return identify(read_checkpoint(path, param_key), **named)
+    return identify(read_checkpoint(path, param_key, only_this_key=True), **named)
 
 
 def build_network(identity: Identity) -> nn.Module:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.files import sha256
 from rfdn_plugin.weights.checkpoint import read_checkpoint
@@ -17,18 +19,19 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
 
     Args:
         path: The file.
-        param_key: The wrapper key to prefer.
+        param_key: Which weights of several.
         named: What the user says of it, as for `detect.identify`.
 
     Returns:
-        file, bytes, sha256, layout, prefix, tensors, parameters, types of the values, fingerprint, and for a network of
-        this package network, arguments, scale, img_range, where the invisible ones come from, known weights and
-        licence; for any other `unknown`, the reason. `metadata` is the file's own.
+        file, bytes, sha256, layout, prefix, tensors, parameters, types of the values, fingerprint; not_finite, the
+        tensors with values that are no numbers, if any; for a network of this package network, arguments, scale,
+        img_range, where the invisible ones come from, known weights and licence; for any other `unknown`, the reason.
+        `metadata` is the file's own.
 
     Raises:
         RFDNError: The file cannot be read safely.
     """
-    checkpoint = read_checkpoint(path, param_key)
+    checkpoint = read_checkpoint(path, param_key, only_this_key=True)
     tensors = checkpoint.tensors
     report: dict[str, Any] = {
         'file': str(path),
@@ -41,6 +44,8 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
         'value_types': sorted({str(tensor.dtype).removeprefix('torch.') for tensor in tensors.values()}),
         'fingerprint': checkpoint.fingerprint,
     }
+    if unfit := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        report['not_finite'] = unfit
     if known := KNOWN_WEIGHTS.get(checkpoint.fingerprint):
         report |= {'known': known.name, 'licence': known.licence}
     try:
