@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     if not path.exists():
         raise RFDNError(f'no weights file {path}: check the path.')
     if not path.is_file():
-        raise RFDNError(f'{path} is no file: name a weights file.')
+        raise RFDNError(f'{path} is {"a folder" if path.is_dir() else "no plain file"}: name a weights file.')
     if path.suffix == '.caffemodel':
         from rfdn_plugin.weights.caffe import read_caffemodel
 
@@ -105,7 +105,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            metadata = dict(sorted((file.metadata() or {}).items()))  # the library's own order changes
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
     except SafetensorError as error:
         raise RFDNError(f'{path} is no whole safetensors file ({error}): fetch or write it again.') from error
 
