@@ -131,6 +131,8 @@ def transfer(
         how = f'solved by least squares from {result.pictures} pictures of {pictures.source.name}, ridge {ridge:g}'
         for line in pictures.left_out():
             print(line)
+    if earlier := identity.checkpoint.metadata.get('upsampler'):
+        how += f'; that of x{identity.upscale}: {earlier}'
     at_scale = replace(identity, arguments={**identity.arguments, 'upscale': scale})
     card = card_of(at_scale, upsampler=how, iterations=None, metrics=None)
     write_weights(output, network.state_dict(), card, layout_of(output))

@@ -157,6 +157,9 @@ def test_the_command_fits_and_says_so(weights: Path, photographs: Path, tmp_path
     card = read_checkpoint(output).metadata
     assert 'least squares from 4 pictures' in card['upsampler'] and card['upscale'] == '2'
     assert load_network(output)[1].upscale == 2
+    again = tmp_path / 'again.pth'
+    assert main(['transfer', '--weights', str(output), '--to-scale', '3', '-o', str(again)]) == 0
+    assert 'resampled from x2; that of x2: solved by least squares' in read_checkpoint(again).metadata['upsampler']
 
 
 def test_damaged_pictures_are_passed_over_and_counted(weights: Path, photographs: Path, tmp_path: Path, capsys):
