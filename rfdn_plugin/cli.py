@@ -1,13 +1,15 @@
 """The `rfdn` command: thin, one function per subcommand; the work is done by the modules that they call.
 
 Nothing heavy is imported before a subcommand runs, so `--help` and usage errors answer at once.
-Exit codes: 0 done, 1 failure (one line on stderr), 2 usage; a subcommand may name further ones in its help.
+Exit codes: 0 done, 1 failure (one line on stderr), 2 usage, 130 stopped by Ctrl+C; a subcommand may name further ones
+in its help.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = str(error)
     except OSError as error:  # disk full, no permission, no such file
         failure, text = error, explain(error)
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print(f'rfdn {args.command}: stopped.', file=sys.stderr)
+        return 128 + signal.SIGINT
     if args.debug:
         raise failure
     print(f'rfdn {args.command}: {text}', file=sys.stderr)

@@ -118,6 +118,9 @@ class _Datasets(BaseModel):
         for name in self.__pydantic_extra__ or ():
             if not re.fullmatch(rf'{prefix}(_\w+)?', name):
                 raise ValueError(f'unknown section {name!r}: name it {prefix}, {prefix}_1, {prefix}_2, ...')
+        names = [section.name for section in (self.__pydantic_extra__ or {}).values()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'two {prefix} sections have the name {twice[0]!r}, by which results are kept: rename one')
 
 
 class TrainingDatasets(_Datasets):
@@ -154,7 +157,7 @@ class Optimizer(BaseModel):
     model_config = ConfigDict(extra='allow')
     type: str
     """A class of `torch.optim`; its arguments stand beside it."""
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Learning rate."""
 
     @model_validator(mode='after')
@@ -164,7 +167,12 @@ class Optimizer(BaseModel):
         cls = getattr(torch.optim, self.type, None)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
             raise ValueError(f'{self.type!r} is no optimizer of torch.optim{did_you_mean(self.type, dir(torch.optim))}')
-        check_arguments(self.type, cls.__init__, self.__pydantic_extra__ or {}, given={'self', 'params', 'lr'})
+        arguments = self.__pydantic_extra__ or {}
+        check_arguments(self.type, cls.__init__, arguments, given={'self', 'params', 'lr'})
+        try:
+            cls([torch.nn.Parameter(torch.zeros(1))], lr=self.lr, **arguments)
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise ValueError(f'{self.type} does not take these arguments ({error})') from None
         return self
 
 
@@ -280,15 +288,21 @@ class DistParams(_Section):
     port: int | None = None
 
 
+def _plain_name(name: str) -> str:
+    if not name.strip('. ') or '/' in name or '\\' in name:
+        raise ValueError(f'{name!r} is no name of a folder: use letters, digits, _ and -')
+    return name
+
+
 class _Options(_Section):
-    name: Annotated[str, Field(pattern=r'^[^/\\]+$')]
+    name: Annotated[str, AfterValidator(_plain_name), Field(json_schema_extra={'pattern': r'^[^/\\]+$'})]
     """Of the experiment: the folder below experiments/ or results/."""
     model_type: Annotated[str, AfterValidator(lambda value: check_name('MODEL', value))]
     """`RFDNModel`, or a model of BasicSR's registry with one network and SRModel's options."""
     scale: PositiveInt
     num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = 'auto'
     """`auto`: every GPU that is visible, none where none is."""
-    manual_seed: int | None = None
+    manual_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     network_g: Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('ARCH', value))]
     """The network: `type` and its arguments."""
     path: PathOptions = PathOptions()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import math
+import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfdn_plugin import resources
+from rfdn_plugin import rehearsal, resources
 from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.paired_data import Pairs, check_length, check_sizes, find_pairs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,20 +31,25 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     faults: list[str] = []
     train_pairs: Pairs = {}
     for phase, dataset in options['datasets'].items():
-        pairs = _pairs(f'datasets.{phase}', dataset, faults)
+        pairs = find_pairs(f'datasets.{phase}', dataset, faults)
         if pairs is None:
             continue
-        _check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
+        check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
         if phase == 'train':
             train_pairs = pairs
-            _check_length(dataset, len(pairs), _batches(options, world_size), faults)
+            check_length(dataset, len(pairs), _batches(options, world_size), faults)
     _check_devices(options, faults)
     _check_loggers(options, faults)
+    rehearsal.rehearse_losses(options, faults)
     net = _build(options, faults)
-    if not _check_experiment(root / 'experiments' / options['name'], options, auto_resume, faults) and net is not None:
-        _check_weights(options, net, faults)
+    folder = root / 'experiments' / options['name']
+    goes_on = _check_experiment(folder, options, auto_resume, faults)
     if net is not None:
-        done = _resumed_iteration(root / 'experiments' / options['name'], options, auto_resume)
+        done = _resumed_iteration(folder, options, auto_resume)
+        if goes_on:
+            _check_same_network(options, folder / 'models' / f'net_g_{done}.pth', faults)
+        else:
+            _check_weights(options, net, faults)
         resources.check_disk(options, net, root, done, faults)
         if options['num_gpu'] != 0 and _gpus():
             resources.check_memory(options, net, _resident_bytes(options, train_pairs), faults)
@@ -53,9 +60,9 @@ def check_test(options: dict[str, Any]) -> list[str]:
     """The faults of a test, one line each; an empty list where there are none."""
     faults: list[str] = []
     for phase, dataset in options['datasets'].items():
-        pairs = _pairs(f'datasets.{phase}', dataset, faults)
+        pairs = find_pairs(f'datasets.{phase}', dataset, faults)
         if pairs is not None:
-            _check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
+            check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], faults)
     _check_devices(options, faults)
     net = _build(options, faults)
     if not options['path'].get('pretrain_network_g'):
@@ -63,116 +70,6 @@ def check_test(options: dict[str, Any]) -> list[str]:
     elif net is not None:
         _check_weights(options, net, faults)
     return faults
-
-
-Size = tuple[int, int]
-Pairs = dict[str, tuple['Size | None', 'Size | None']]
-
-
-def _pairs(where: str, dataset: dict[str, Any], faults: list[str]) -> Pairs | None:
-    """HR and LR size (height, width; None where only decoding would tell) by name, or None with the faults noted."""
-    roots = {key: Path(dataset[key]).expanduser() for key in ('dataroot_gt', 'dataroot_lq')}
-    is_lmdb = dataset['io_backend']['type'] == 'lmdb'
-    before = len(faults)
-    names = {
-        key: (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root, faults)
-        for key, root in roots.items()
-    }
-    if len(faults) > before:
-        return None
-    hr, lr = names['dataroot_gt'], names['dataroot_lq']
-    listing = None if is_lmdb else dataset.get('meta_info_file')
-    if listing is not None:
-        if not Path(listing).is_file():
-            faults.append(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
-            return None
-        hr = {line.split(' ')[0]: None for line in Path(listing).read_text(encoding='utf-8').splitlines() if line}
-    template = '{}' if is_lmdb else dataset.get('filename_tmpl', '{}')
-    # BasicSR wants the LR in the same format: its name is the template filled in, and the suffix of the HR.
-    partner = {name: name if is_lmdb else template.format(Path(name).stem) + Path(name).suffix for name in hr}
-    missing = sorted(name for name, low in partner.items() if low not in lr)
-    extra = sorted(set(lr) - set(partner.values())) if listing is None else []
-    different = [
-        f'{len(lacking)} {what} ({", ".join(lacking[:4])}{", ..." if len(lacking) > 4 else ""})'
-        for lacking, what in ((missing, 'HR pictures have no LR'), (extra, 'LR pictures have no HR'))
-        if lacking
-    ]
-    if different:
-        faults.append(f'{where}: {" and ".join(different)}: {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.')
-        return None
-    if not hr:
-        faults.append(f'{where}: {roots["dataroot_gt"]} holds no pictures.')
-        return None
-    dotted = sorted(name for name in hr if is_lmdb and '.' in name)
-    if dotted:
-        faults.append(f'{where}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.')
-        return None
-    return {name: (hr[name], lr[partner[name]]) for name in hr}
-
-
-def _names_in_lmdb(where: str, root: Path, faults: list[str]) -> dict[str, Size | None]:
-    if root.suffix != '.lmdb':
-        faults.append(f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.')
-        return {}
-    for part in ('data.mdb', 'meta_info.txt'):
-        if not (root / part).is_file():
-            what = f'has no {part}' if root.is_dir() else 'does not exist'
-            faults.append(f'{where}: {root} {what}: make it with rfdn prepare.')
-            return {}
-    sizes: dict[str, Size | None] = {}
-    for number, line in enumerate((root / 'meta_info.txt').read_text(encoding='utf-8').splitlines(), start=1):
-        name, _, rest = line.partition(' (')
-        try:
-            height, width = rest.split(')')[0].split(',')[:2]
-            sizes[name.removesuffix('.png')] = (int(height), int(width))
-        except ValueError:
-            faults.append(
-                f'{where}: line {number} of {root / "meta_info.txt"} is no "name.png (height,width,channels) n".'
-            )
-            return {}
-    return sizes
-
-
-def _names_in_folder(where: str, root: Path, faults: list[str]) -> dict[str, Size | None]:
-    if not root.is_dir():
-        faults.append(f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.')
-        return {}
-    return {path.name: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
-
-
-def _check_sizes(
-    where: str,
-    dataset: dict[str, Any],
-    pairs: Pairs,
-    scale: int,
-    faults: list[str],
-) -> None:
-    known = {name: pair for name, pair in pairs.items() if None not in pair}
-    wrong = sorted(name for name, (hr, lr) in known.items() if hr != (lr[0] * scale, lr[1] * scale))
-    if wrong:
-        (hr, lr), name = known[wrong[0]], wrong[0]
-        faults.append(
-            f'{where}: {len(wrong)} pairs are not of scale {scale} ({name}: HR {hr[1]}x{hr[0]}, LR {lr[1]}x{lr[0]}): '
-            'dataroot_lq is of another scale, or HR was not cropped to a multiple of it.'
-        )
-    gt_size = dataset.get('gt_size')
-    small = sorted(name for name, (hr, _) in known.items() if gt_size and min(hr) < gt_size)
-    if small:
-        some = ', '.join(small[:4]) + (', ...' if len(small) > 4 else '')
-        faults.append(
-            f'{where}: {len(small)} pictures are smaller than gt_size {gt_size} ({some}): remove them or lower it.'
-        )
-
-
-def _check_length(dataset: dict[str, Any], pictures: int, batches: int, faults: list[str]) -> None:
-    """BasicSR drops the last, smaller batch of an epoch: with fewer samples than a batch it would train nothing."""
-    ratio, batch = dataset.get('dataset_enlarge_ratio', 1), dataset['batch_size_per_gpu']
-    if pictures * ratio < batch * batches:
-        faults.append(
-            f'datasets.train: {pictures} pictures x dataset_enlarge_ratio {ratio} are fewer samples than a batch of '
-            f'{batch * batches}, and nothing would be trained: set dataset_enlarge_ratio to '
-            f'{math.ceil(batch * batches / pictures)} or more.'
-        )
 
 
 def _batches(options: dict[str, Any], world_size: int) -> int:
@@ -215,10 +112,15 @@ def _build(options: dict[str, Any], faults: list[str]) -> nn.Module | None:
 
     arguments = dict(options['network_g'])
     try:
-        return ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+        with warnings.catch_warnings():  # torch's about layers of no channels: what follows says it better
+            warnings.simplefilter('ignore', UserWarning)
+            net = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
     except (ValueError, TypeError) as error:
         faults.append(f'network_g: {error}')
         return None
+    before = len(faults)
+    rehearsal.rehearse_network(options, net, faults)
+    return net if len(faults) == before else None
 
 
 def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -> None:
@@ -226,11 +128,12 @@ def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -
     weights = path.get('pretrain_network_g')
     if not weights:
         return
-    from rfdn_plugin.weights.checkpoint import read_checkpoint
+    from rfdn_plugin.weights.checkpoint import WRAPPERS, read_checkpoint
     from rfdn_plugin.weights.matching import starting_state
 
-    try:
-        checkpoint = read_checkpoint(Path(weights).expanduser(), path.get('param_key_g', 'params'))
+    key = path.get('param_key_g', 'params')
+    try:  # of the usual keys one stands for the other: the file may be flat, or trained without an average
+        checkpoint = read_checkpoint(Path(weights).expanduser(), key, only_this_key=key not in WRAPPERS)
         resample = options.get('train', {}).get('upsampler_start') == 'resampled'
         starting_state(net, checkpoint, strict=path.get('strict_load_g', True), resample=resample)
     except RFDNError as error:
@@ -255,10 +158,11 @@ def _resident_bytes(options: dict[str, Any], pairs: Pairs) -> int:
 def _check_experiment(folder: Path, options: dict[str, Any], auto_resume: bool, faults: list[str]) -> bool:
     """Whether the run goes on from a training state; an experiment that would be pushed aside is a fault."""
     named = options['path'].get('resume_state')
-    if named and not auto_resume:
-        if not Path(named).expanduser().is_file():
-            faults.append(f'path.resume_state: no file {named}: check the path, or leave it out and use --auto_resume.')
-        return True
+    if named and auto_resume:
+        faults.append('path.resume_state: --auto_resume finds the newest state by itself: leave one of the two out.')
+        return False
+    if named:
+        return _check_state(folder, Path(named).expanduser(), faults)
     if auto_resume and newest_whole_state(folder / 'training_states', folder / 'models') is not None:
         return True
     checkpoints = sorted((folder / 'models').glob('net_g_*.pth'))
@@ -272,3 +176,53 @@ def _check_experiment(folder: Path, options: dict[str, Any], auto_resume: bool, 
             f'name: {folder} holds {len(checkpoints)} checkpoints of an earlier run: {cure}, or move it away.'
         )
     return False
+
+
+def _check_state(folder: Path, path: Path, faults: list[str]) -> bool:
+    """Whether a training state that was named can be gone on from: BasicSR takes the networks of its own experiment."""
+    where = 'path.resume_state'
+    if not path.is_file():
+        faults.append(f'{where}: no file {path}: check the path, or leave it out and use --auto_resume.')
+        return False
+    import pickle
+
+    import torch
+
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        iteration = state['iter'] if state.keys() >= {'optimizers', 'schedulers'} else None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, AttributeError):
+        iteration = None
+    if iteration is None:
+        faults.append(f'{where}: {path} is no whole training state: name a file of training_states/.')
+        return False
+    weights = folder / 'models' / f'net_g_{iteration}.pth'
+    if not weights.is_file():
+        faults.append(
+            f'{where}: {path} goes on with {weights}, which is not there: take the name of its own experiment, or start '
+            'from its weights by path.pretrain_network_g.'
+        )
+        return False
+    return True
+
+
+def _check_same_network(options: dict[str, Any], weights: Path, faults: list[str]) -> None:
+    """See that what is gone on from was trained as the network that is asked for, as far as its card says."""
+    from rfdn_plugin.archs import NETWORKS, full_arguments
+    from rfdn_plugin.weights.checkpoint import read_checkpoint
+
+    wanted = dict(options['network_g'])
+    name = wanted.pop('type')
+    try:
+        card = read_checkpoint(weights).metadata
+    except RFDNError as error:
+        faults.append(f'name: {error}')
+        return
+    if name not in NETWORKS or 'network' not in card:
+        return
+    trained = {'type': card['network'], **json.loads(card.get('arguments', '{}'))}
+    now = {'type': name, **full_arguments(name, wanted)}
+    changed = [key for key in now if trained.get(key, now[key]) != now[key] and key != 'interpolation_start']
+    if changed:
+        was = ', '.join(f'{key} {trained[key]} (now {now[key]})' for key in changed)
+        faults.append(f'network_g: {weights} was trained with {was}: give it back, or choose another name.')

@@ -67,6 +67,9 @@ def check_metric(section: dict[str, Any]) -> dict[str, Any]:
     if better not in (None, 'higher', 'lower'):
         raise ValueError(f"better: must be 'higher' or 'lower', not {better!r}")
     checked = check_registered('METRIC', section, given={'img', 'img2'})
+    border = checked.get('crop_border', 0)
+    if not isinstance(border, int) or border < 0:
+        raise ValueError(f'crop_border: must be a whole number from 0, not {border!r}')
     return checked if better is None else {**checked, 'better': better}
 
 

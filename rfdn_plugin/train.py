@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import tempfile
+import urllib.error
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,11 @@ def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_o
         return (
             f'a process that reads the training data ended ({reason}): see that the data is whole (rfdn verify) and that '
             'neither the memory nor /dev/shm is full.'
+        )
+    if isinstance(error, urllib.error.URLError):  # the VGG of a perceptual loss
+        return (
+            f'cannot fetch what train.perceptual_opt needs ({error.reason}): put it into the folder that '
+            'torch.hub.get_dir() names, or leave perceptual_opt out.'
         )
     if type(error).__module__.partition('.')[0] == 'wandb':
         return f'W&B: {text.splitlines()[0].rstrip(".")}: see to that, or set WANDB_MODE=offline, or logger.wandb.project: ~.'

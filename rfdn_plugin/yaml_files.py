@@ -42,6 +42,8 @@ def read_yaml(path: str | Path) -> dict:
             is no mapping.
     """
     path = Path(path)
+    if path.is_dir():
+        raise RFDNError(f'{path} is a folder: name an option file in it.')
     if not path.is_file():
         raise RFDNError(f'no option file {path}: check the path (relative to {Path.cwd()}).')
     try:

@@ -78,6 +78,12 @@ def test_a_fault_of_ours_is_no_users_error(failing):
         cli.main(['fail'])
 
 
+def test_ctrl_c_is_a_line(failing, capsys: pytest.CaptureFixture):
+    failing(KeyboardInterrupt())
+    assert cli.main(['fail']) == 130
+    assert capsys.readouterr().err == 'rfdn fail: stopped.\n'
+
+
 TO_2 = ['transfer', '--weights', 'w.pth', '--to-scale', '2', '-o', 'o.pth']
 
 

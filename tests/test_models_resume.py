@@ -187,6 +187,25 @@ def test_a_validation_that_was_cut_off_is_made_up_for(
         assert first['metadata'] == second['metadata']
 
 
+def test_what_the_options_say_of_the_learning_rate_holds_when_a_training_goes_on(
+    tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    """As the advice after a loss that ran away has it; a second resumption has nothing to say."""
+    changes = small(tiny_data, photographs, **{'train:total_iter': 5, 'train:scheduler:milestones': '[3]', **OURS})
+    command = ['train', '-opt', option_file(), '--auto_resume', '--force_yml', *changes]
+    assert 'lr:(2.500e-04,)' in rfdn(*command, cwd=tmp_path).stderr
+    later = [*command, 'train:optim_g:lr=1e-4', 'train:scheduler:milestones=[2,8]', 'train:total_iter=10']
+    outcome = rfdn(*later, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    assert 'train.optim_g and train.scheduler changed' in outcome.stderr
+    rates = [line.partition('lr:(')[2][:9] for line in outcome.stderr.splitlines() if 'iter:' in line and 'lr:(' in line]
+    assert rates == ['5.000e-05'] * 3 + ['2.500e-05'] * 2
+    again = rfdn(*later, 'train:total_iter=11', cwd=tmp_path)
+    assert 'changed since' not in again.stderr and 'lr:(2.500e-05,)' in again.stderr
+    other = rfdn(*later, 'train:total_iter=12', 'train:optim_g:type=AdamW', cwd=tmp_path)
+    assert other.returncode == 1 and 'train.optim_g.type was Adam and is AdamW' in other.stderr
+
+
 def test_random_states_are_restored():
     from rfdn_plugin.models.resume import random_state, set_random_state
 

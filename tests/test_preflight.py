@@ -89,7 +89,7 @@ def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeyp
 def test_pictures_in_memory_are_counted_as_they_will_lie_there(tiny_data, photographs):
     entries = small(tiny_data, photographs, **{'datasets:train:resident': 'true'})
     options = load_training_options(option_file(), entries)
-    pairs = preflight._pairs('datasets.train', options['datasets']['train'], [])
+    pairs = preflight.find_pairs('datasets.train', options['datasets']['train'], [])
     assert preflight._resident_bytes(options, pairs) == 9 * 3 * (96 * 96 + 48 * 48)
 
 
@@ -142,3 +142,57 @@ def test_what_is_not_installed_is_said(tmp_path, tiny_data, photographs, monkeyp
     monkeypatch.setattr(shutil, 'which', lambda name: None)
     (fault,) = check(tmp_path, tiny_data, photographs, **changes)
     assert all(word in fault for word in words), fault
+
+
+# --- pictures in folders ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def folders(tmp_path: Path, photographs: Path) -> Path:
+    """HR of 96x96 pixels, and LR/2 and LR/3 under the same names."""
+    import cv2
+
+    (tmp_path / 'HR').mkdir()
+    for picture in photographs.iterdir():
+        pixels = cv2.imread(str(picture))
+        cv2.imwrite(str(tmp_path / 'HR' / picture.name), pixels)
+        for scale in (2, 3):
+            folder = tmp_path / 'LR' / str(scale)
+            folder.mkdir(parents=True, exist_ok=True)
+            small_one = cv2.resize(pixels, (96 // scale, 96 // scale), interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(folder / picture.name), small_one)
+    return tmp_path
+
+
+def in_folders(phase: str, folders: Path, scale: int = 2) -> dict[str, object]:
+    where = f'datasets:{phase}'
+    changes = {f'{where}:io_backend:type': 'disk', f'{where}:dataroot_gt': folders / 'HR'}
+    changes |= {f'{where}:dataroot_lq': folders / 'LR' / str(scale)}
+    return changes | ({f'{where}:filename_tmpl': "'{}'"} if phase == 'val' else {})
+
+
+@pytest.mark.parametrize('phase', ['train', 'val'])
+def test_pictures_in_folders_are_of_the_scale(folders, tmp_path, tiny_data, photographs, phase):
+    assert check(tmp_path, tiny_data, photographs, **in_folders(phase, folders)) == []
+    (fault,) = check(tmp_path, tiny_data, photographs, **in_folders(phase, folders, scale=3))
+    assert all(word in fault for word in (f'datasets.{phase}', '9 pairs are not of scale 2', 'HR 96x96, LR 32x32')), fault
+
+
+@pytest.mark.parametrize(('phase', 'faults'), [('train', 1), ('val', 0)])
+def test_what_a_crop_to_a_multiple_leaves_over_is_no_fault_in_validation(
+    folders, tmp_path, tiny_data, photographs, phase, faults
+):
+    import cv2
+
+    path = next((folders / 'HR').iterdir())
+    cv2.imwrite(str(path), cv2.copyMakeBorder(cv2.imread(str(path)), 0, 11, 0, 1, cv2.BORDER_REPLICATE))
+    assert len(check(tmp_path, tiny_data, photographs, **in_folders(phase, folders))) == faults
+
+
+def test_small_pictures_in_folders(folders, tmp_path, tiny_data, photographs):
+    (fault,) = check(tmp_path, tiny_data, photographs, **in_folders('train', folders), **{'datasets:train:gt_size': 98})
+    assert '9 pictures are smaller than gt_size 98' in fault
+
+
+def test_a_file_that_is_no_picture_is_left_to_the_reader(folders, tmp_path, tiny_data, photographs):
+    for folder in ('HR', 'LR/2'):
+        (folders / folder / 'notes.png').write_text('no picture')
+    assert check(tmp_path, tiny_data, photographs, **in_folders('val', folders)) == []

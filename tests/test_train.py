@@ -265,7 +265,11 @@ BAD_INPUT = {
     ),
     'no lmdb': ({'datasets:train:dataroot_gt': 'folder'}, ['datasets.train.dataroot_gt', 'folder', 'io_backend']),
     'missing val folder': (
-        {'datasets:val:io_backend:type': 'disk', 'datasets:val:dataroot_lq': 'nowhere'},
+        {
+            'datasets:val:io_backend:type': 'disk',
+            'datasets:val:dataroot_gt': '{photographs}',
+            'datasets:val:dataroot_lq': 'nowhere',
+        },
         ['datasets.val.dataroot_lq', 'nowhere'],
     ),
     'keys differ': (
@@ -294,6 +298,24 @@ BAD_INPUT = {
         ['datasets.val', '9 HR pictures have no LR', 'photo0.png'],
     ),
     'unknown key': ({'train:total_itr': 3}, ['train.total_itr', 'total_iter']),
+    'an optimizer that fails': ({'train:optim_g:betas': '[0.9]'}, ['train.optim_g', 'Adam does not take']),
+    'an endless learning rate': ({'train:optim_g:lr': '.inf'}, ['train.optim_g.lr', 'finite']),
+    'a loss for each pixel': ({'train:pixel_opt:reduction': 'none'}, ['train.pixel_opt', 'set reduction to mean']),
+    'a loss that fails': ({'train:pixel_opt:reduction': 'avg'}, ['train.pixel_opt', 'L1Loss fails', 'avg']),
+    'a loss of nothing': ({'train:pixel_opt:loss_weight': 0}, ['train.pixel_opt', 'loss_weight']),
+    'no blocks': ({'network_g:num_block': 0}, ['network_g', 'num_block']),
+    'a network for grey': ({'network_g:num_in_ch': 1}, ['network_g', '3 channels', 'num_in_ch']),
+    'a network to four': ({'network_g:num_out_ch': 4}, ['network_g', '4x32x32', '3x32x32', 'num_out_ch']),
+    'a border in words': ({'val:metrics:psnr:crop_border': 'two'}, ['val.metrics.psnr', 'crop_border', 'two']),
+    'a seed below 0': ({'manual_seed': -1}, ['manual_seed', '-1']),
+    'a name that is no name': ({'name': '.'}, ['name', 'no name of a folder']),
+    'a list for an lmdb': ({'datasets:train:meta_info_file': 'list.txt'}, ['datasets.train.meta_info_file', 'LMDB']),
+    'disk for an lmdb': ({'datasets:val:io_backend:type': 'disk'}, ['io_backend.type', 'is an LMDB', 'set it to lmdb']),
+    'a key of no weights': (
+        {'path:pretrain_network_g': 'other.pth', 'path:param_key_g': 'params_emaa'},
+        ['path.pretrain_network_g', "'params_emaa'"],
+    ),
+    'weights for a state': ({'path:resume_state': 'other.pth'}, ['path.resume_state', 'no whole training state']),
     'text for a number': ({'train:optim_g:lr': 'fast'}, ['train.optim_g.lr', 'fast']),
 }
 
@@ -321,6 +343,42 @@ def test_bad_input(case: str, tmp_path: Path, tiny_data: Path, photographs: Path
     assert message.count('\n') == 1 and 'Traceback' not in message
     assert all(word in message for word in words), message
     assert sorted(entry.name for entry in tmp_path.iterdir()) == before
+
+
+def test_two_sets_of_one_name(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys):
+    import yaml
+
+    from rfdn_plugin.cli import main
+
+    options = yaml.safe_load(option_file().read_text())
+    options['datasets']['val_2'] = options['datasets']['val']
+    (tmp_path / 'o.yml').write_text(yaml.safe_dump(options))
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', '-opt', 'o.yml', '--force_yml', *small(tiny_data, photographs)]) == 1
+    assert "two val sections have the name 'Set5'" in capsys.readouterr().err
+
+
+def test_going_on_with_another_network_is_refused_before_anything_is_written(
+    tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch, capsys
+):
+    from rfdn_plugin.cli import main
+
+    changes = small(tiny_data, photographs)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    command = ['train', '-opt', str(option_file()), '--force_yml', *changes, 'train:total_iter=20']
+    state = 'experiments/train_RFDN_x2_scratch/training_states/10.state'
+    for entries, flags, words in (
+        (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat 12 (now 16)']),
+        (['network_g:block_residual=false'], ['--auto_resume'], ['network_g', 'block_residual True (now False)']),
+        ([f'path:resume_state={state}'], ['--auto_resume'], ['path.resume_state', 'leave one of the two out']),
+        ([f'path:resume_state={state}', 'name=other'], [], ['path.resume_state', 'net_g_10.pth', 'its own experiment']),
+    ):
+        assert main([*command, *entries, *flags]) == 1
+        message = capsys.readouterr().err
+        assert message.count('\n') == 1 and all(word in message for word in words), message
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
 
 
 def test_an_experiment_that_exists_is_not_touched(

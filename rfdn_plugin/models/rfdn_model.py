@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rfdn_plugin import compat
 from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.models import checkpoints, resume
+from rfdn_plugin.models import checkpoints, rates, resume
 from rfdn_plugin.models.speed import Speed
 from rfdn_plugin.models.validation import ValidatedModel
 from rfdn_plugin.models.watching import DivergedError, LossWatch
@@ -37,6 +37,7 @@ class RFDNModel(ValidatedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.speed = Speed.of(opt.get('train') or {})
+        self._rates = rates.said(opt.get('train') or {})
         super().__init__(opt)
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -274,6 +275,7 @@ class RFDNModel(ValidatedModel):
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'rates': self._rates,
             'best_metric_results': self.best_results(),
             'validated': self.validated,
             'random': resume.random_state(),
@@ -283,8 +285,15 @@ class RFDNModel(ValidatedModel):
         checkpoints.write(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As SRModel, with the best validation results and the random numbers of where the run stopped."""
+        """As SRModel, with the best validation results and the random numbers of where the run stopped.
+
+        Where the options have changed the learning rate or its schedule since, what they say now holds.
+
+        Raises:
+            RFDNError: The optimizer is another.
+        """
         super().resume_training(resume_state)
+        rates.go_on_with(self, self._rates, resume_state.get('rates', self._rates))
         self.iteration = self.saved_iteration = resume_state['iter']
         if resume_state.get('best_metric_results'):
             self.best_metric_results = resume_state['best_metric_results']
