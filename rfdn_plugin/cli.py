@@ -8,13 +8,25 @@ in its help.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rfdn_plugin import __version__
+from rfdn_plugin.cli_arguments import (
+    add_identity,
+    add_output,
+    add_weights,
+    at_least_one,
+    cores,
+    fraction,
+    key_and_value,
+    part_of_whole,
+    positive,
+    said_of_weights,
+    scale_and_folder,
+)
 from rfdn_plugin.errors import RFDNError, UsageError, explain
 
 # A subcommand adds its arguments to the parser and returns what runs with the parsed arguments.
@@ -48,22 +60,21 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. This is the entry point of the `rfdn` script."""
     args = build_parser().parse_args(argv)
+    failure: BaseException
     try:
         return args.action(args) or 0
+    except UsageError as error:
+        failure, text, code = error, str(error), 2
     except RFDNError as error:
-        failure: BaseException = error
-        text = str(error)
+        failure, text, code = error, str(error), 1
     except OSError as error:  # disk full, no permission, no such file
-        failure, text = error, explain(error)
-    except KeyboardInterrupt:
-        if args.debug:
-            raise
-        print(f'rfdn {args.command}: stopped.', file=sys.stderr)
-        return 128 + signal.SIGINT
+        failure, text, code = error, explain(error), 1
+    except KeyboardInterrupt as error:
+        failure, text, code = error, 'stopped.', 128 + signal.SIGINT
     if args.debug:
         raise failure
     print(f'rfdn {args.command}: {text}', file=sys.stderr)
-    return 2 if isinstance(failure, UsageError) else 1
+    return code
 
 
 @command('train', 'train a network from an option file')
@@ -106,7 +117,7 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
     A file that belongs to no network here is described too, with the reason.
     """
     parser.add_argument('weights', type=Path, metavar='W', help='a .pth, .pkl, .safetensors or .caffemodel file')
-    _add_identity(parser)
+    add_identity(parser)
     parser.add_argument('--json', action='store_true', help='as JSON')
 
     def run(args: argparse.Namespace) -> None:
@@ -114,7 +125,7 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
 
         from rfdn_plugin.weights.report import as_lines, inspect_weights
 
-        report = inspect_weights(args.weights, **_identity(args))
+        report = inspect_weights(args.weights, **said_of_weights(args))
         print(json.dumps(report, indent=2) if args.json else '\n'.join(as_lines(report)))
 
     return run
@@ -127,21 +138,21 @@ def _convert(parser: argparse.ArgumentParser) -> Action:
     The foldings rewrite the network into an equal one: within the rounding of 32-bit floats.
     """
     add = parser.add_argument
-    _add_weights(parser)
-    _add_output(parser)
+    add_weights(parser)
+    add_output(parser)
     add('--layout', choices=('safetensors', 'basicsr', 'official'), help='default: by the ending, basicsr for .pth')
     add('--fold-range', action='store_true', help='put the input range into the first and last convolution')
     add_one = parser.add_mutually_exclusive_group().add_argument
     add_one('--fold-srb', action='store_true', help="put SRB's identity into its convolution, for inference")
     add_one('--unfold-srb', action='store_true', help='take it out again, for training')
     hint = 'for the model card, as training_data=DIV2K, iterations=1000000, licence=MIT; may be repeated'
-    add('--card', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
+    add('--card', type=key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
 
     def run(args: argparse.Namespace) -> None:
         from rfdn_plugin.weights.convert import convert
         from rfdn_plugin.weights.loading import identify_file
 
-        identity = identify_file(args.weights, **_identity(args))
+        identity = identify_file(args.weights, **said_of_weights(args))
         foldings = {name: getattr(args, name) for name in ('fold_range', 'fold_srb', 'unfold_srb')}
         convert(identity, args.output, layout=args.layout, details=dict(args.card), **foldings)
         print(f'{args.output}: {identity.type} x{identity.upscale}')
@@ -153,75 +164,28 @@ def _convert(parser: argparse.ArgumentParser) -> Action:
 def _transfer(parser: argparse.ArgumentParser) -> Action:
     """Make weights for another scale: the upsampler resampled or, with --fit, solved in closed form from pictures."""
     add = parser.add_argument
-    _add_weights(parser)
-    add('--to-scale', type=_at_least_one, required=True, metavar='S', help='2, 3, 4, ...')
-    _add_output(parser)
+    add_weights(parser)
+    add('--to-scale', type=at_least_one, required=True, metavar='S', help='2, 3, 4, ...')
+    add_output(parser)
     add('--fit', type=Path, metavar='DIR', help='folder or LMDB of HR pictures; their LR is made by MATLAB bicubic')
-    add('--pictures', type=_at_least_one, metavar='N', help='as many pictures at most, spread evenly (default: all)')
-    add('--ridge', type=_positive, metavar='R', help='regularisation of the fit (default: 1e-3)')
+    add('--pictures', type=at_least_one, metavar='N', help='as many pictures at most, spread evenly (default: all)')
+    add('--ridge', type=positive, metavar='R', help='regularisation of the fit (default: 1e-3)')
 
     def run(args: argparse.Namespace) -> None:
         if args.fit is None and (args.pictures is not None or args.ridge is not None):
             parser.error('--pictures and --ridge belong to --fit')
         from rfdn_plugin.transfer import transfer
+        from rfdn_plugin.weights.fit import RIDGE
         from rfdn_plugin.weights.loading import identify_file
 
-        identity = identify_file(args.weights, **_identity(args))
-        settings = {} if args.ridge is None else {'ridge': args.ridge}
-        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, **settings)
+        identity = identify_file(args.weights, **said_of_weights(args))
+        ridge = args.ridge or RIDGE
+        fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.pictures, ridge=ridge)
         if fit is not None:
             print(f'fitted to {fit.pictures} pictures, {fit.pixels:,} LR pixels: their error fell by {fit.gain:.3f} dB')
         print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
 
     return run
-
-
-def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--weights', type=Path, required=True, metavar='W', help='.pth, .pkl, .safetensors or .caffemodel'
-    )
-    _add_identity(parser)
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    output_help = '.safetensors or .pth; made with its folders, replaced where it is there'
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE', help=output_help)
-
-
-def _add_identity(parser: argparse.ArgumentParser) -> None:
-    """What a weights file may leave unsaid."""
-    add = parser.add_argument
-    add('--type', metavar='NETWORK', help='the network, where the file does not show it (rfdn list)')
-    add('--img-range', type=_positive, metavar='R', help='the range its body works on, as a rule 1 or 255, likewise')
-    add('--upscale', type=_at_least_one, metavar='S', help='the scale of an IDN, likewise')
-    hint = 'another argument of the network that weights do not show, as block_residual=false; may be repeated'
-    add('--argument', type=_key_and_value, action='append', default=[], metavar='KEY=VALUE', help=hint)
-    add('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
-
-
-def _identity(args: argparse.Namespace) -> dict:
-    """What was said of a weights file, for `weights.detect.identify`."""
-    import yaml
-
-    from rfdn_plugin.archs import NETWORKS
-    from rfdn_plugin.yaml_files import did_you_mean
-
-    if args.type is not None and args.type not in NETWORKS:
-        raise UsageError(f'--type {args.type}: no such network{did_you_mean(args.type, NETWORKS)}: see rfdn list.')
-    said = {'type': args.type, 'img_range': args.img_range, 'upscale': args.upscale, 'param_key': args.param_key}
-    if twice := [key for key, _ in args.argument if key in said]:
-        raise UsageError(f'--argument {twice[0]}: say --{twice[0].replace("_", "-")}.')
-    try:
-        return said | {key: yaml.safe_load(value) for key, value in args.argument}
-    except yaml.YAMLError as error:
-        raise UsageError('--argument: a value is true, false, a number or a word.') from error
-
-
-def _key_and_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition('=')
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE, as licence=MIT')
-    return key, value
 
 
 @command('prepare', 'make paired LMDBs from folders of pictures')
@@ -235,7 +199,7 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the databases')
     add('--scales', nargs='+', type=int, default=[2, 3, 4], metavar='S', help='default: 2 3 4')
     lr_help = 'folder of given LR pictures of scale S; MATLAB bicubic is made where there is none'
-    add('--lr', nargs='+', type=_scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
+    add('--lr', nargs='+', type=scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
     crop_help = 'side of the sub-images in HR pixels; 0 for whole pictures (default: 480)'
     add('--crop-size', type=int, default=480, metavar='N', help=crop_help)
     add('--step', type=int, metavar='N', help='distance of the sub-images (default: half of the crop size)')
@@ -244,8 +208,8 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     border_help = 'replicate: the bicubic of older MATLABs (default: symmetric)'
     add('--border', choices=('symmetric', 'replicate'), default='symmetric', help=border_help)
     add('--min-size', type=int, default=0, metavar='N', help='skip pictures with a shorter side, as the gt_size')
-    add('--workers', type=_at_least_one, metavar='N', help='processes that decode and encode (default: one a core)')
-    add('--shard', type=_part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see rfdn merge')
+    add('--workers', type=at_least_one, metavar='N', help='processes that decode and encode (default: one a core)')
+    add('--shard', type=part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see rfdn merge')
     add('--recursive', action='store_true', help='enter subfolders')
     add('--folders', action='store_true', help='write PNG folders OUT/HR and OUT/LR_bicubic/X{s}, as for test sets')
     add('--strict', action='store_true', help='fail where a file would be skipped')
@@ -259,7 +223,7 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
             hr=tuple(args.hr),
             scales=tuple(args.scales),
             lr=dict(args.lr),
-            workers=args.workers or _cores(),
+            workers=args.workers or cores(),
             **{name: given[name] for name in names},
         )
         if args.folders:
@@ -297,10 +261,10 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     pair_help = 'a pair; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb of one folder are paired without it'
     add('--pair', nargs=3, action='append', default=[], metavar=('HR', 'LR', 'SCALE'), help=pair_help)
     share_help = 'share of the pairs whose LR is compared with MATLAB bicubic (default: 0.05, at least 20 pairs)'
-    add('--share', type=_fraction, default=0.05, metavar='F', help=share_help)
+    add('--share', type=fraction, default=0.05, metavar='F', help=share_help)
     add('--all', action='store_const', const=1.0, dest='share', help='compare all of them')
     add('--against', nargs='+', type=Path, default=[], metavar='DIR', help='benchmark pictures not to be trained on')
-    add('--workers', type=_at_least_one, metavar='N', help='processes (default: one a core)')
+    add('--workers', type=at_least_one, metavar='N', help='processes (default: one a core)')
 
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.data.verify import Pair, verify
@@ -310,7 +274,7 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
         if not all(scale.isdigit() and int(scale) > 1 for _, _, scale in args.pair):
             parser.error('the SCALE of --pair is a whole number of at least 2')
         pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
-        workers = args.workers or _cores()
+        workers = args.workers or cores()
         report = verify(args.databases, pairs, share=args.share, benchmarks=args.against, workers=workers)
         print('\n'.join(report.lines()))
         return 1 if report.faults else 0
@@ -326,7 +290,7 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
     )
     parser.add_argument(
-        '--workers', type=_at_least_one, metavar='N', help='processes on a CPU (default: as many as it has cores)'
+        '--workers', type=at_least_one, metavar='N', help='processes on a CPU (default: as many as it has cores)'
     )
 
     def run(args: argparse.Namespace) -> int:
@@ -342,50 +306,6 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         return 3 if any('error' in row for row in board['entries']) else 0
 
     return run
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
-    return value
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
-    return value
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
-
-
-def _scale_and_folder(text: str) -> tuple[int, Path]:
-    scale, equals, folder = text.partition('=')
-    if not (scale.isdigit() and equals and folder):
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form S=DIR, as 2=DIV2K_train_LR_bicubic/X2')
-    return int(scale), Path(folder)
-
-
-def _part_of_whole(text: str) -> tuple[int, int]:
-    part, slash, whole = text.partition('/')
-    if not (part.isdigit() and slash and whole.isdigit()):
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form I/N, as 1/8')
-    return int(part), int(whole)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 @command('list', 'the registered networks with parameters and multi-adds')

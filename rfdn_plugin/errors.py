@@ -24,7 +24,6 @@ _CURES = {
     errno.EPERM: 'see its permissions',
     errno.EROFS: 'name another folder',
     errno.EISDIR: 'name a file',
-    errno.EINVAL: 'name a plain file',
     errno.ENOTDIR: 'name a folder before the last part of the path',
     errno.EEXIST: 'name another place',
     errno.ENOENT: 'check the path',

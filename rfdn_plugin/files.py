@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from rfdn_plugin.errors import RFDNError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = 'wb', encoding: str | None = None) -> Iterator[IO]:
@@ -23,6 +25,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb', encoding: str | None
         encoding: For text; UTF-8 where not given.
 
     Raises:
+        RFDNError: `path` is a folder or a device.
         OSError: As the operating system says (disk full, no permission), of `path`, which is then as it was before.
     """
     check_output(path)
@@ -54,12 +57,12 @@ def check_output(path: str | os.PathLike) -> None:
     """See, before work is spent on it, that a file can be written.
 
     Raises:
-        OSError: `path` is a folder or a device, or its folder cannot be made or written to.
+        RFDNError: `path` is a folder or a device.
+        OSError: Its folder cannot be made or written to.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        number = errno.EISDIR if path.is_dir() else errno.EINVAL
-        raise OSError(number, os.strerror(number), str(path))
+        raise RFDNError(f'{path} is {"a folder" if path.is_dir() else "no plain file"}: name a file to write.')
     folder = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
     if not folder.is_dir():
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -71,7 +74,7 @@ def atomic_torch_save(content: Any, path: str | os.PathLike) -> None:
     """`torch.save`, whole or not at all; through memory, for torch hides why a write failed.
 
     Raises:
-        OSError: As `atomic_write`.
+        RFDNError, OSError: As `atomic_write`.
     """
     import torch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import warnings
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin import rehearsal, resources
-from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.experiment import check_same_network, resumed_iteration
 from rfdn_plugin.paired_data import Pairs, check_length, check_sizes, find_pairs
 
 if TYPE_CHECKING:
@@ -43,14 +42,13 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     rehearsal.rehearse_losses(options, faults)
     net = _build(options, faults)
     folder = root / 'experiments' / options['name']
-    goes_on = _check_experiment(folder, options, auto_resume, faults)
+    done = resumed_iteration(folder, options, auto_resume, faults)
+    if done is not None:
+        check_same_network(folder, done, options, faults)
+    elif net is not None:
+        _check_weights(options, net, faults)
     if net is not None:
-        done = _resumed_iteration(folder, options, auto_resume)
-        if goes_on:
-            _check_same_network(options, folder / 'models' / f'net_g_{done}.pth', faults)
-        else:
-            _check_weights(options, net, faults)
-        resources.check_disk(options, net, root, done, faults)
+        resources.check_disk(options, net, root, done or 0, faults)
         if options['num_gpu'] != 0 and _gpus():
             resources.check_memory(options, net, _resident_bytes(options, train_pairs), faults)
     return faults
@@ -140,89 +138,8 @@ def _check_weights(options: dict[str, Any], net: nn.Module, faults: list[str]) -
         faults.append(f'path.pretrain_network_g: {error}')
 
 
-def _resumed_iteration(folder: Path, options: dict[str, Any], auto_resume: bool) -> int:
-    """Where the training goes on; 0 where it begins."""
-    named = options['path'].get('resume_state')
-    if auto_resume:
-        named = newest_whole_state(folder / 'training_states', folder / 'models')
-    return int(Path(named).stem) if named and Path(named).stem.isdigit() else 0
-
-
 def _resident_bytes(options: dict[str, Any], pairs: Pairs) -> int:
     """What the pictures take in the memory of the device, as far as their sizes are known without decoding them."""
     if not options['datasets']['train'].get('resident'):
         return 0
     return sum(3 * height * width for pair in pairs.values() for height, width in filter(None, pair))
-
-
-def _check_experiment(folder: Path, options: dict[str, Any], auto_resume: bool, faults: list[str]) -> bool:
-    """Whether the run goes on from a training state; an experiment that would be pushed aside is a fault."""
-    named = options['path'].get('resume_state')
-    if named and auto_resume:
-        faults.append('path.resume_state: --auto_resume finds the newest state by itself: leave one of the two out.')
-        return False
-    if named:
-        return _check_state(folder, Path(named).expanduser(), faults)
-    if auto_resume and newest_whole_state(folder / 'training_states', folder / 'models') is not None:
-        return True
-    checkpoints = sorted((folder / 'models').glob('net_g_*.pth'))
-    if checkpoints:
-        cure = (
-            'none has a training state that can be read: name another, start from one by path.pretrain_network_g'
-            if auto_resume
-            else 'go on with it by --auto_resume, choose another name'
-        )
-        faults.append(
-            f'name: {folder} holds {len(checkpoints)} checkpoints of an earlier run: {cure}, or move it away.'
-        )
-    return False
-
-
-def _check_state(folder: Path, path: Path, faults: list[str]) -> bool:
-    """Whether a training state that was named can be gone on from: BasicSR takes the networks of its own experiment."""
-    where = 'path.resume_state'
-    if not path.is_file():
-        faults.append(f'{where}: no file {path}: check the path, or leave it out and use --auto_resume.')
-        return False
-    import pickle
-
-    import torch
-
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        iteration = state['iter'] if state.keys() >= {'optimizers', 'schedulers'} else None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, AttributeError):
-        iteration = None
-    if iteration is None:
-        faults.append(f'{where}: {path} is no whole training state: name a file of training_states/.')
-        return False
-    weights = folder / 'models' / f'net_g_{iteration}.pth'
-    if not weights.is_file():
-        faults.append(
-            f'{where}: {path} goes on with {weights}, which is not there: take the name of its own experiment, or start '
-            'from its weights by path.pretrain_network_g.'
-        )
-        return False
-    return True
-
-
-def _check_same_network(options: dict[str, Any], weights: Path, faults: list[str]) -> None:
-    """See that what is gone on from was trained as the network that is asked for, as far as its card says."""
-    from rfdn_plugin.archs import NETWORKS, full_arguments
-    from rfdn_plugin.weights.checkpoint import read_checkpoint
-
-    wanted = dict(options['network_g'])
-    name = wanted.pop('type')
-    try:
-        card = read_checkpoint(weights).metadata
-    except RFDNError as error:
-        faults.append(f'name: {error}')
-        return
-    if name not in NETWORKS or 'network' not in card:
-        return
-    trained = {'type': card['network'], **json.loads(card.get('arguments', '{}'))}
-    now = {'type': name, **full_arguments(name, wanted)}
-    changed = [key for key in now if trained.get(key, now[key]) != now[key] and key != 'interpolation_start']
-    if changed:
-        was = ', '.join(f'{key} {trained[key]} (now {now[key]})' for key in changed)
-        faults.append(f'network_g: {weights} was trained with {was}: give it back, or choose another name.')

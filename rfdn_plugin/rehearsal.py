@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 SIDE = 16
 """Of the LR picture that is tried."""
 
-_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, NotImplementedError)
-
 
 def rehearse_network(options: dict[str, Any], net: nn.Module, faults: list[str]) -> None:
     """See that a network of this package takes the pictures of the data and gives pictures of the wanted size.
@@ -32,7 +30,7 @@ def rehearse_network(options: dict[str, Any], net: nn.Module, faults: list[str])
     try:
         with torch.no_grad():
             shape = tuple(net.eval()(torch.zeros(1, channels, SIDE, SIDE)).shape[1:])
-    except _FAILURES as error:
+    except Exception as error:  # whatever it is, the training would end with it: the user is told here
         faults.append(
             f'network_g: it fails on pictures of {channels} channels ({_line(error)}): see num_in_ch, num_block.'
         )
@@ -61,7 +59,7 @@ def rehearse_losses(options: dict[str, Any], faults: list[str]) -> None:
             continue
         try:
             value = build_loss(copy.deepcopy(section))(output, target)
-        except _FAILURES as error:
+        except Exception as error:  # as above; a registered loss is anybody's
             faults.append(f'train.{key}: {section["type"]} fails with these arguments ({_line(error)}).')
             continue
         if value.dim() != 0:

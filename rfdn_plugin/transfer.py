@@ -17,7 +17,7 @@ from rfdn_plugin.data.pictures import PictureError, decode_picture, find_picture
 from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.progress import progress
 from rfdn_plugin.weights.card import card_of
-from rfdn_plugin.weights.convert import check_layout, layout_of, write_weights
+from rfdn_plugin.weights.convert import layout_for, write_weights
 from rfdn_plugin.weights.detect import Identity
 from rfdn_plugin.weights.fit import RIDGE, Fit, fit_upsampler
 from rfdn_plugin.weights.transfer import to_scale
@@ -117,9 +117,7 @@ def transfer(
     """
     if scale == identity.upscale:
         raise RFDNError(f'{identity.checkpoint.path} is for x{scale} already: give another --to-scale.')
-    check_layout(output, layout_of(output))
-    if output.exists() and output.samefile(identity.checkpoint.path):
-        raise RFDNError(f'{output} is the file to start from: name another, it would be lost.')
+    layout = layout_for(output, identity.checkpoint.path)
     pictures = None if fit is None else FitPictures(fit, scale, most)
     network = to_scale(identity, scale)
     how, result = f'resampled from x{identity.upscale}', None
@@ -135,5 +133,5 @@ def transfer(
         how += f'; that of x{identity.upscale}: {earlier}'
     at_scale = replace(identity, arguments={**identity.arguments, 'upscale': scale})
     card = card_of(at_scale, upsampler=how, iterations=None, metrics=None)
-    write_weights(output, network.state_dict(), card, layout_of(output))
+    write_weights(output, network.state_dict(), card, layout)
     return result

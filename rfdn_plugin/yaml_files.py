@@ -88,6 +88,13 @@ def list_faults(path: str | Path, faults: Sequence[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable) -> str:
-    """ " (did you mean X?)" with the nearest known name, or nothing."""
-    matches = difflib.get_close_matches(name, [str(key) for key in known], n=1, cutoff=0.5)
-    return f' (did you mean {matches[0]}?)' if matches else ''
+    """ " (did you mean X?)" with the nearest known name; without a near one all of them where they are few, or nothing."""
+    names = [str(key) for key in known]
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if matches:
+        return f' (did you mean {matches[0]}?)'
+    return f' (known: {", ".join(names)})' if 0 < len(names) <= FEW else ''
+
+
+FEW = 15
+"""Names that a line has room for."""

@@ -91,7 +91,9 @@ def test_the_design_document_s_kinds_of_entries():
             {'entries': [{'type': 'images', 'name': 'a', 'scale': 2, 'dri': 'd'}]},
             'entries[0].dri: unknown key (did you mean dir?)',
         ),
-        ({'entries': [{**BICUBIC, 'weights': 'w'}]}, 'entries[0].weights: unknown key.'),  # which other kinds have
+        # which entries of other kinds have
+        ({'entries': [{**BICUBIC, 'weights': 'w'}]}, 'entries[0].weights: unknown key (known: scale, name, metrics, type).'),
+        ({'entries': [{'name': 'a', 'type': 'sharp', 'scale': 2}]}, "no type 'sharp' (known: RFDN, "),
         ({'entries': []}, 'at least 1 item'),
         ({'entries': ['bicubic']}, 'an entry is a mapping'),
         ({'entries': [BICUBIC, {**BICUBIC, 'scale': [3, 2]}]}, "two entries are named 'Bicubic' at x2"),

@@ -315,7 +315,7 @@ BAD_INPUT = {
         {'path:pretrain_network_g': 'other.pth', 'path:param_key_g': 'params_emaa'},
         ['path.pretrain_network_g', "'params_emaa'"],
     ),
-    'weights for a state': ({'path:resume_state': 'other.pth'}, ['path.resume_state', 'no whole training state']),
+    'weights for a state': ({'path:resume_state': 'other.pth'}, ['path.resume_state', 'no training state']),
     'text for a number': ({'train:optim_g:lr': 'fast'}, ['train.optim_g.lr', 'fast']),
 }
 
@@ -366,13 +366,15 @@ def test_going_on_with_another_network_is_refused_before_anything_is_written(
     changes = small(tiny_data, photographs)
     assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
     monkeypatch.chdir(tmp_path)
+    state = 'experiments/train_RFDN_x2_scratch/training_states/10.state'
+    (tmp_path / 'renamed.state').write_bytes((tmp_path / state).read_bytes())
     before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
     command = ['train', '-opt', str(option_file()), '--force_yml', *changes, 'train:total_iter=20']
-    state = 'experiments/train_RFDN_x2_scratch/training_states/10.state'
     for entries, flags, words in (
         (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat 12 (now 16)']),
         (['network_g:block_residual=false'], ['--auto_resume'], ['network_g', 'block_residual True (now False)']),
         ([f'path:resume_state={state}'], ['--auto_resume'], ['path.resume_state', 'leave one of the two out']),
+        (['train:total_iter=30', 'path:resume_state=renamed.state', 'network_g:num_feat=16'], [], ['num_feat 12 (now 16)']),
         ([f'path:resume_state={state}', 'name=other'], [], ['path.resume_state', 'net_g_10.pth', 'its own experiment']),
     ):
         assert main([*command, *entries, *flags]) == 1

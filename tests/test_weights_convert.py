@@ -132,9 +132,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         (['-o', '{}/x.onnx'], ['x.onnx', '.safetensors or .pth']),
         (['-o', '{}/x'], ['.safetensors or .pth']),
         (['-o', '{}/x.SAFETENSORS'], ['.safetensors or .pth']),
-        (['-o', '{}/w.pth'], ['w.pth', 'the file to convert']),
+        (['-o', '{}/w.pth'], ['w.pth', 'the file to start from']),
         (['-o', '{}'], ['.safetensors or .pth']),
-        (['-o', '{}/folder.pth'], ['folder.pth', 'directory', 'name a file']),
+        (['-o', '{}/folder.pth'], ['folder.pth', 'a folder', 'name a file']),
         (['-o', '{}/w.pth/x.pth'], ['w.pth', 'Not a directory']),
         (['-o', '{}/x.pth', '--card', 'network=RFDN'], ['network', 'leave it out']),
         (['-o', '{}/x.pth', '--card', 'source_sha256=0'], ['source_sha256', 'leave it out']),
@@ -162,7 +162,7 @@ def test_outputs_and_entries_that_would_do_harm_are_refused(tmp_path: Path, argu
 def test_a_device_is_not_replaced(file: Path, device: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / 'link.pth').symlink_to(device)
     assert main(['convert', '--weights', str(file), '-o', str(tmp_path / 'link.pth')]) == 1
-    assert 'name a plain file' in capsys.readouterr().err and not Path(device).is_file()
+    assert 'is no plain file' in capsys.readouterr().err and not Path(device).is_file()
 
 
 def test_a_link_stays_one(file: Path, tmp_path: Path):

@@ -26,7 +26,7 @@ from rfdn_plugin.weights.matching import starting_state
 class RFDNModel(ValidatedModel):
     """SRModel with fast steps, losses that are watched, and files that are whole.
 
-    The options beyond SRModel's stand in `options.TrainSection` and `options.LoggerSection`, marked as ours;
+    The options beyond SRModel's stand in `option_sections.TrainSection` and `option_sections.LoggerSection`, marked as ours;
     docs/training.md explains them.
     """
 

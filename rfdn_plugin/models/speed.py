@@ -20,7 +20,7 @@ _AUTOCAST = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @dataclass(frozen=True)
 class Speed:
-    """The options below `train` that say how a step is computed; `options.TrainSection` describes them."""
+    """The options below `train` that say how a step is computed; `option_sections.TrainSection` describes them."""
 
     precision: str = 'fp32'
     channels_last: bool = False

@@ -82,7 +82,7 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     if path.suffix == '.safetensors':
         content, metadata = _read_safetensors(path)
     else:
-        content = _read_pickle(path)
+        content = read_pickle(path)
         metadata = _plain_metadata(content)
     if param_key and only_this_key and not _is_wrapper(content, param_key):
         known = [key for key in WRAPPERS if _is_wrapper(content, key)]
@@ -111,7 +111,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RFDNError(f'{path} is no whole safetensors file ({error}): fetch or write it again.') from error
 
 
-def _read_pickle(path: Path) -> Any:
+def read_pickle(path: Path) -> Any:
+    """What `torch.save` wrote, a checkpoint or a training state, with the tensors on the CPU; nothing inside is executed.
+
+    Raises:
+        RFDNError: It is torn, no such file at all, or holds more than tensors and plain values.
+    """
     # PyTorch before 2.6 reads the tar format of 2016 with the full unpickler, also where weights_only is asked for.
     if tarfile.is_tarfile(path):
         raise RFDNError(

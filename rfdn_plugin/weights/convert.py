@@ -41,11 +41,8 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping
         layout: One of `LAYOUTS`.
 
     Raises:
-        RFDNError: The layout and the name's ending do not fit.
         OSError: The file cannot be written.
     """
-    path = Path(path)
-    check_layout(path, layout)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     if layout == 'safetensors':
         with atomic_write(path) as stream:
@@ -65,31 +62,31 @@ def _safetensors(tensors: dict[str, Tensor], card: Mapping[str, str]) -> bytes:
     return len(header).to_bytes(8, 'little') + header + content[start:]
 
 
-def check_layout(path: Path, layout: str) -> None:
-    """See that a file of this name can have this layout and can be written.
+def layout_for(path: Path, source: Path, layout: str | None = None) -> str:
+    """The layout of a file that is to be made from another, checked before work is spent on it.
+
+    Args:
+        path: To be written.
+        source: What it is made from.
+        layout: One of `LAYOUTS`; where it is None the name's ending says it: .safetensors, or .pth for basicsr.
 
     Raises:
-        RFDNError: It cannot have it.
-        OSError: It cannot be written.
+        RFDNError: The name cannot have this layout, or `path` is `source`.
+        OSError: The file cannot be written.
     """
-    if layout not in LAYOUTS:
-        raise RFDNError(f'layout {layout} is none of {", ".join(LAYOUTS)}.')
-    endings = ('.safetensors',) if layout == 'safetensors' else ('.pth', '.pt')
-    if path.suffix not in endings:
-        raise RFDNError(f'{path} cannot have the layout {layout}: let its name end in {endings[0]}.')
-    check_output(path)
-
-
-def layout_of(path: Path) -> str:
-    """The layout that a name asks for by its ending.
-
-    Raises:
-        RFDNError: It has another.
-    """
-    layouts = {'.safetensors': 'safetensors', '.pth': 'basicsr', '.pt': 'basicsr'}
-    if path.suffix not in layouts:
+    layouts = _LAYOUTS_BY_ENDING.get(path.suffix)
+    if layouts is None:
         raise RFDNError(f'{path} is no name for weights: let it end in .safetensors or .pth.')
-    return layouts[path.suffix]
+    if layout not in (None, *layouts):
+        ending = '.safetensors' if layout == 'safetensors' else '.pth'
+        raise RFDNError(f'{path} cannot have the layout {layout}: let its name end in {ending}.')
+    check_output(path)
+    if path.exists() and path.samefile(source):
+        raise RFDNError(f'{path} is the file to start from: name another, it would be lost.')
+    return layout or layouts[0]
+
+
+_LAYOUTS_BY_ENDING = {'.safetensors': ('safetensors',), '.pth': ('basicsr', 'official'), '.pt': ('basicsr', 'official')}
 
 
 def convert(
@@ -119,11 +116,7 @@ def convert(
             the card is not the caller's to write, or `path` is the checkpoint itself.
         OSError: The file cannot be written.
     """
-    path = Path(path)
-    layout = layout or layout_of(path)
-    check_layout(path, layout)
-    if path.exists() and path.samefile(identity.checkpoint.path):
-        raise RFDNError(f'{path} is the file to convert: name another, it would be lost.')
+    layout = layout_for(Path(path), identity.checkpoint.path, layout)
     if own := OWN_ENTRIES.intersection(details or ()):
         raise RFDNError(f'card entry {", ".join(sorted(own))}: this is written from the weights, leave it out.')
     if details and layout == 'official':

@@ -86,7 +86,7 @@ def identify(
 
     given = {key: value for key, value in {**overrides, 'img_range': img_range}.items() if value is not None}
     _check_values(given, f'{path} cannot be read with')
-    stated = _stated(checkpoint)
+    stated = stated_network(checkpoint)
     chosen = type or stated.get('type') or (known.type if known else None) or reading.meant
     if chosen is not None and chosen not in reading.types:
         raise RFDNError(f'{path} holds {reading.description}: that is no {chosen} but {" or ".join(reading.types)}.')
@@ -95,6 +95,7 @@ def identify(
         meant = {**_MEANT_BY_TYPE[type], **given}
         if any(meant.get(key, value) != value for key, value in known.invisible.items()):
             raise RFDNError(f'{path} is {known.name}, of the network {known.type}, not {type}: leave --type out.')
+
     arguments, sources, unknown = dict(reading.arguments), {}, []
     for key in reading.invisible:
         said = {
@@ -121,8 +122,12 @@ def identify(
     return Identity(chosen, arguments, sources, known.name if known else None, checkpoint)
 
 
-def _stated(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Network and arguments as the file's own metadata says them."""
+def stated_network(checkpoint: Checkpoint) -> dict[str, Any]:
+    """`type` and `arguments` as the file's own metadata says them; nothing where it names no network of this package.
+
+    Raises:
+        RFDNError: What it says makes no sense.
+    """
     metadata = checkpoint.metadata
     if metadata.get('network') not in NETWORKS:
         return {}

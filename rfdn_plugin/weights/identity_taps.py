@@ -39,4 +39,6 @@ def with_middle_taps(weight: Tensor, taps: Tensor) -> Tensor:
 def identity_is_inside(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the weights look as if SRB's identity had been folded into them."""
     refining = [tensor for name, tensor in tensors.items() if is_refining(name) and tensor.shape[2:] == (3, 3)]
-    return bool(refining) and torch.cat([middle_taps(tensor.float()) for tensor in refining]).mean() > FOLDED_MEAN
+    if not refining:
+        return False
+    return torch.cat([middle_taps(tensor.float()) for tensor in refining]).mean().item() > FOLDED_MEAN
