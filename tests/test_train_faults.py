@@ -139,3 +139,14 @@ def test_data_that_is_cut_short_kills_a_worker_and_loses_nothing(tmp_path, tiny_
     shutil.rmtree(data)
     shutil.copytree(tiny_data, data)
     goes_on(tmp_path, changes, kept[-1])
+
+
+def test_what_cannot_be_fetched_is_a_line():
+    import urllib.error
+
+    import torch
+
+    from rfdn_plugin.train import _explanation
+
+    line = _explanation(urllib.error.URLError('no such host'), {}, 'none', torch.cuda.OutOfMemoryError)
+    assert 'train.perceptual_opt' in line and 'no such host' in line and '\n' not in line
