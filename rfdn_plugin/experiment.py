@@ -9,6 +9,9 @@ from typing import Any
 from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.errors import RFDNError
 
+_ONLY_AT_THE_START = {'interpolation_start'}
+"""Arguments of networks that say how the weights begin, and nothing about what they compute."""
+
 
 def resumed_iteration(folder: Path, options: dict[str, Any], auto_resume: bool, faults: list[str]) -> int | None:
     """The iteration after which a training goes on; None where it begins, or cannot go on for the faults that are added.
@@ -87,9 +90,6 @@ def check_same_network(folder: Path, iteration: int, options: dict[str, Any], fa
     if changed:
         was = ', '.join(f'{key} {before[key]} (now {now[key]})' for key in changed)
         faults.append(f'network_g: {weights} was trained with {was}: give it back, or choose another name.')
-
-
-_ONLY_AT_THE_START = {'interpolation_start'}
 
 
 def _weights_of(folder: Path, iteration: int) -> Path:

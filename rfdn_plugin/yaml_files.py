@@ -14,6 +14,9 @@ import yaml
 
 from rfdn_plugin.errors import RFDNError
 
+FEW = 15
+"""Names that a line has room for."""
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's floats (`1e-3` is a number), refusing a key that is given twice."""
@@ -94,7 +97,3 @@ def did_you_mean(name: str, known: Iterable) -> str:
     if matches:
         return f' (did you mean {matches[0]}?)'
     return f' (known: {", ".join(names)})' if 0 < len(names) <= FEW else ''
-
-
-FEW = 15
-"""Names that a line has room for."""

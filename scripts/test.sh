@@ -17,6 +17,6 @@ if [ "${1:-}" = --slow ]; then
   shift
 fi
 "$environment/bin/ruff" check .
-# One thread a process: the tests start processes of their own, and results repeat. The path: another checkout may have
-# pointed the shared environment at itself meanwhile.
-OMP_NUM_THREADS=1 PYTHONPATH=$PWD exec "$environment/bin/python" -m pytest "${marker[@]}" "$@"
+# Two files of tests at a time (-n 0 for one), for much of their time goes into waiting for processes. One thread a
+# process: results repeat. The path: another checkout may have pointed the shared environment at itself meanwhile.
+OMP_NUM_THREADS=1 PYTHONPATH=$PWD exec "$environment/bin/python" -m pytest -n 2 --dist loadfile "${marker[@]}" "$@"
