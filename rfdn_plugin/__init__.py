@@ -1,6 +1,6 @@
 """RFDN, the residual feature distillation network (arXiv 2009.11551), and its family as a plugin of BasicSR.
 
-Importing this package imports neither torch nor basicsr. As soon as somebody imports `basicsr`, it is mended where
+Importing this package imports neither torch nor basicsr. As soon as somebody imports `basicsr`, it is patched where
 today's libraries broke it (`rfdn_plugin.compat`), and its registries know the networks, `RFDNModel` and our dataset;
 mmengine's `MODELS` knows the networks as soon as `mmengine.model` is imported.
 """

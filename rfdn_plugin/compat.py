@@ -1,13 +1,13 @@
-"""The only file that touches the faults of BasicSR 1.4.2 and of the libraries under it: one function a fault.
+"""The only file that touches the problems of BasicSR 1.4.2 and of the libraries under it: one function a problem.
 
 `install()` is called by `import rfdn_plugin`. It puts two finders on `sys.meta_path` and imports nothing itself:
 
 * one at the end, asked only for modules that nobody else has, supplies modules that libraries have removed;
 * one at the front calls back as soon as a module that was waited for has been imported.
 
-The mends of BasicSR are applied by that callback, so they hold for every user of the `basicsr` package, whether it is
-imported before or after `rfdn_plugin`. `tests/test_compat.py` holds a test for each fault that fails when the fault is
-gone upstream, so that its mend can be taken out.
+The patches of BasicSR are applied by that callback, so they hold for every user of the `basicsr` package, whether it is
+imported before or after `rfdn_plugin`. `tests/test_compat.py` holds a test for each problem that fails when the problem is
+gone upstream, so that its patch can be taken out.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def install() -> None:
         sys.meta_path.insert(0, _AfterImport())
         sys.meta_path.append(_RemovedModules())
         _forget_failed_import()
-        when_imported('basicsr', mend_basicsr)
+        when_imported('basicsr', patch_basicsr)
         when_imported('wandb', name_wandb_runs)
 
 
@@ -157,9 +157,9 @@ def _step_aside(registry: Any, name: str, ours: type, owner: Any) -> None:
     )
 
 
-# --- mends of BasicSR ----------------------------------------------------------------------------------------------
-def mend_basicsr() -> None:
-    """Apply every mend below; called once basicsr has been imported."""
+# --- patches of BasicSR ----------------------------------------------------------------------------------------------
+def patch_basicsr() -> None:
+    """Apply every patch below; called once basicsr has been imported."""
     yield_names()
     share_lmdb_environments()
     resume_anywhere()
@@ -363,7 +363,7 @@ def offer_every_optimizer() -> None:
     BaseModel.get_optimizer = get_optimizer
 
 
-# --- mends of what it logs with ------------------------------------------------------------------------------------
+# --- patches of what it logs with ------------------------------------------------------------------------------------
 def name_wandb_runs() -> None:
     """W&B removed `util.generate_id`, from which `init_wandb_logger` takes the name of a new run."""
     import wandb.util

@@ -26,7 +26,7 @@ from spandrel.util import KeyCondition
 
 from rfdn_plugin.archs.rfdn import RFDN
 from rfdn_plugin.weights.checkpoint import Checkpoint
-from rfdn_plugin.weights.detect import identify
+from rfdn_plugin.weights.identify import identify
 from rfdn_plugin.weights.loading import build_network
 
 
@@ -59,7 +59,7 @@ class RFDNArch(Architecture[RFDN]):
             input_channels=arguments['num_in_ch'],
             output_channels=arguments['num_out_ch'],
             size_requirements=SizeRequirements(minimum=network.minimum_size),
-            # ESA's and CCA's gates come from the whole picture: a tile does not see what the picture sees.
+            # ESA's and CCA's gates come from the whole image: a tile does not see what the image sees.
             tiling=ModelTiling.SUPPORTED if arguments['attention'] is None else ModelTiling.DISCOURAGED,
         )
 

@@ -330,7 +330,7 @@ path:
 
 val:
   save_img: true
-  suffix: ~  # add a suffix to the names of the pictures; ~ adds the name of this test
+  suffix: ~  # add a suffix to the names of the images; ~ adds the name of this test
 {_metrics(scale)}"""
 
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of a network on the public benchmark pictures, with BasicSR's own functions."""
+"""PSNR and SSIM of a network on the public benchmark images, with BasicSR's own functions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from rfdn_plugin import compat  # noqa: F401 (mends basicsr before it is imported)
+from rfdn_plugin import compat  # noqa: F401 (patches basicsr before it is imported)
 
 
 class Quality(NamedTuple):
-    """Of one picture or the mean of several: Y of BT.601, border of `scale` pixels left out, SSIM, and PSNR of RGB."""
+    """Of one image or the mean of several: Y of BT.601, border of `scale` pixels left out, SSIM, and PSNR of RGB."""
 
     psnr_y: float
     ssim_y: float
@@ -22,7 +22,7 @@ class Quality(NamedTuple):
 
 
 def measure(network: nn.Module, data_root: Path, scale: int, dataset: str = 'Set5') -> dict[str, Quality]:
-    """The quality of each picture by its name; LR is the set's published bicubic."""
+    """The quality of each image by its name; LR is the set's published bicubic."""
     from basicsr.metrics import calculate_psnr, calculate_ssim
 
     results = {}

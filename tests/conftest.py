@@ -38,10 +38,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from skimage import data
 
     folder = tmp_path_factory.mktemp('photographs')
-    picture = data.astronaut()
+    image = data.astronaut()
     for number in range(9):
         row, column = divmod(number, 3)
-        part = picture[row * 96 : row * 96 + 96, column * 96 : column * 96 + 96]
+        part = image[row * 96 : row * 96 + 96, column * 96 : column * 96 + 96]
         cv2.imwrite(str(folder / f'photo{number}.png'), part[..., ::-1])
     return folder
 

@@ -22,9 +22,9 @@ def test_parameters_are_the_published_ones_at_every_scale(upscale: int):
 @pytest.mark.parametrize('upscale', [2, 3, 4])
 def test_the_skip_is_matlabs_bicubic(upscale: int):
     """Within the rounding between and after its uint8 passes."""
-    picture = np.random.default_rng(0).integers(90, 166, (20, 24), dtype=np.uint8)  # nothing clips
-    expected = resize(picture, Fraction(upscale), 'replicate').astype(np.float32)
-    x = torch.from_numpy(picture)[None, None].float()
+    image = np.random.default_rng(0).integers(90, 166, (20, 24), dtype=np.uint8)  # nothing clips
+    expected = resize(image, Fraction(upscale), 'replicate').astype(np.float32)
+    x = torch.from_numpy(image)[None, None].float()
     enlarged = IDN(upscale=upscale, num_feat=16, num_block=1).skip(x)[0, 0].clamp(0, 255).numpy()
     assert np.abs(enlarged - expected).max() <= 1.51
 

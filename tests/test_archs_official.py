@@ -1,4 +1,4 @@
-"""The official weights in our networks: the published quality, picture by picture, and what wrong topologies give."""
+"""The official weights in our networks: the published quality, image by image, and what wrong topologies give."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rfdn_plugin.archs import rfdn
 from rfdn_plugin.weights.loading import load_network
 
 # facts, section 4: PSNR-Y / SSIM-Y (PSNR-RGB) with the original code and the same LR
-PICTURES = {
+IMAGES = {
     'RFDN_AIM': {
         'baby': (33.7589, 0.8935, 32.2519),
         'bird': (34.8904, 0.9442, 32.7005),
@@ -64,8 +64,8 @@ LAST_DIGIT = 1.5e-4  # another build of the convolutions may turn one rounding o
 )
 def test_set5_is_that_of_the_original_code(data_root, name: str, scale: int):
     results = measure(load_network(data_root / f'weights/official/{name}.pth')[0], data_root, scale)
-    for picture, expected in PICTURES[name].items():
-        assert results[picture] == pytest.approx(expected, abs=LAST_DIGIT), picture
+    for image, expected in IMAGES[name].items():
+        assert results[image] == pytest.approx(expected, abs=LAST_DIGIT), image
     assert mean(results)[:2] == pytest.approx(MEANS[name], abs=LAST_DIGIT)
 
 

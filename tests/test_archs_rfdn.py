@@ -37,7 +37,7 @@ def test_distillation_rate_at_any_value(rate: float, parameters: int):
     assert count(RFDN(upscale=4, distillation_rate=rate)) == parameters
 
 
-def test_the_seed_articles_block():
+def test_the_block_with_rate_a_quarter():
     net = E_RFDN(upscale=4, distillation_rate=0.25, last_branch='remaining', block_residual=True)
     assert count(net) == 395_648
 
@@ -95,7 +95,7 @@ def _small(name: str, upscale: int) -> torch.nn.Module:
     return NETWORKS[name](upscale=upscale, num_feat=16, num_block=2)
 
 
-def test_padding_touches_small_pictures_only():
+def test_padding_touches_small_images_only():
     """From 15 pixels up the extension is not there: the official sizes stay bit-equal."""
     net = E_RFDN(upscale=2, **SMALL).eval()
     x = torch.rand(1, 3, 15, 15)
@@ -104,7 +104,7 @@ def test_padding_touches_small_pictures_only():
 
 
 @pytest.mark.parametrize('value', [0.0, 0.5])
-def test_a_constant_picture_gives_finite_gradients(value: float):
+def test_a_constant_image_gives_finite_gradients(value: float):
     """CCA's standard deviation is zero there, where a square root has no slope."""
     net = RFDN(upscale=2, **SMALL)
     net(torch.full((1, 3, 1, 1), value)).sum().backward()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from rfdn_plugin import cli
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 COMMANDS = sorted(cli._COMMANDS)
 
@@ -72,7 +72,7 @@ def test_debug_gives_the_traceback(failing):
         cli.main(['--debug', 'fail'])
 
 
-def test_a_fault_of_ours_is_no_users_error(failing):
+def test_a_problem_of_ours_is_no_users_error(failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli.main(['fail'])
@@ -98,11 +98,11 @@ TO_2 = ['transfer', '--weights', 'w.pth', '--to-scale', '2', '-o', 'o.pth']
         ['inspect', 'w.pth', '--argument', 'img_range=1'],
         ['convert', '--weights', 'w.pth', '-o', 'o.pth', '--type', 'e_rfdn'],
         ['convert', '--weights', 'w.pth', '-o', 'o.pth', '--fold-srb', '--unfold-srb'],
-        [*TO_2, '--fit', 'pictures', '--pictures', '0'],
-        [*TO_2, '--fit', 'pictures', '--pictures', '-1'],
-        [*TO_2, '--fit', 'pictures', '--ridge', '-1'],
-        [*TO_2, '--fit', 'pictures', '--ridge', 'nan'],
-        [*TO_2, '--pictures', '3'],
+        [*TO_2, '--fit', 'images', '--images', '0'],
+        [*TO_2, '--fit', 'images', '--images', '-1'],
+        [*TO_2, '--fit', 'images', '--ridge', '-1'],
+        [*TO_2, '--fit', 'images', '--ridge', 'nan'],
+        [*TO_2, '--images', '3'],
         [*TO_2, '--ridge', '1'],
         [*TO_2, '--to-scale', '0'],
     ],

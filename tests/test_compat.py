@@ -1,4 +1,4 @@
-"""Each mend of compat.py: the fault is there without us (else take the mend out), and gone with us.
+"""Each fix of compat.py: the problem is there without us (else take the fix out), and gone with us.
 
 Every check runs in a process of its own: what is imported first is the point.
 """
@@ -43,9 +43,7 @@ def test_importing_the_plugin_imports_nothing_heavy():
 
 def test_functional_tensor_is_still_missing_upstream():
     result = run_code('import basicsr')
-    assert result.returncode != 0 and 'functional_tensor' in result.stderr, (
-        'upstream is mended: drop _functional_tensor'
-    )
+    assert result.returncode != 0 and 'functional_tensor' in result.stderr, 'upstream is fixed: drop _functional_tensor'
 
 
 def test_basicsr_imports_and_knows_the_networks_and_the_model():
@@ -68,7 +66,7 @@ def test_a_submodule_of_basicsr_may_come_first():
 
 
 def test_basicsr_that_works_by_itself_may_be_imported_first():
-    """As with a fork that mended the import: here its missing module is supplied by hand."""
+    """As with a fork that fixed the import: here its missing module is supplied by hand."""
     assert_runs("""
         import sys, types, torchvision.transforms.functional as functional
         module = types.ModuleType('torchvision.transforms.functional_tensor')
@@ -144,7 +142,7 @@ def test_a_foreign_owner_has_the_name_and_is_named(first: str):
 
 
 def test_two_foreign_owners_still_collide():
-    """The mend gives way for our names only: BasicSR's own check stays for the rest, and upstream still has it."""
+    """The fix gives way for our names only: BasicSR's own check stays for the rest, and upstream still has it."""
     outcome = run_code("""
         import rfdn_plugin
         from basicsr.utils.registry import ARCH_REGISTRY
@@ -201,7 +199,7 @@ OPEN_TWICE = """
 def test_lmdb_still_refuses_a_second_open(small_lmdb: Path):
     code = f'import lmdb; keep = lmdb.open({str(small_lmdb)!r}, readonly=True); lmdb.open({str(small_lmdb)!r}, readonly=True)'
     result = run_code(code)
-    assert 'already open' in result.stderr, 'upstream is mended: drop share_lmdb_environments'
+    assert 'already open' in result.stderr, 'upstream is fixed: drop share_lmdb_environments'
 
 
 def test_one_lmdb_serves_two_datasets_and_a_forked_worker(small_lmdb: Path):
@@ -232,7 +230,7 @@ def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only()
         source = inspect.getsource(basicsr.train.load_resume_state)
         assert "osp.join('experiments'" in source and 'torch.cuda.current_device()' in source
     """)
-    assert result.returncode == 0, 'upstream is mended: drop resume_anywhere\n' + result.stderr
+    assert result.returncode == 0, 'upstream is fixed: drop resume_anywhere\n' + result.stderr
 
 
 def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
@@ -277,7 +275,9 @@ def test_upstream_still_knows_adam_only():
         from basicsr.models.base_model import BaseModel
         BaseModel.get_optimizer(None, 'AdamW', [], 1e-3)
     """
-    assert 'optimizer AdamW is not supperted yet' in run_code(code).stderr, 'upstream is mended: drop offer_every_optimizer'
+    assert 'optimizer AdamW is not supperted yet' in run_code(code).stderr, (
+        'upstream is fixed: drop offer_every_optimizer'
+    )
 
 
 def test_every_optimizer_of_torch_is_known():
@@ -325,7 +325,7 @@ def test_a_wandb_run_has_a_name(tmp_path: Path, first: str, util: str, name: str
 
 def test_wandb_has_still_removed_generate_id():
     util = pytest.importorskip('wandb.util')
-    assert util.generate_id.__module__ != 'wandb.util', 'upstream is mended: drop name_wandb_runs'
+    assert util.generate_id.__module__ != 'wandb.util', 'upstream is fixed: drop name_wandb_runs'
 
 
 # --- several processes ---------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_upstream_still_divides_by_the_number_of_gpus():
         init_dist('pytorch')
     """
     result = run_code(code, env={'CUDA_VISIBLE_DEVICES': ''})
-    assert 'ZeroDivisionError' in result.stderr, 'upstream is mended: drop distribute_without_gpu'
+    assert 'ZeroDivisionError' in result.stderr, 'upstream is fixed: drop distribute_without_gpu'
 
 
 def test_slurm_variables_start_a_gloo_group_without_a_shell(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""MATLAB's bicubic: bit-equal to published LR pictures, exact by its definition, the same by every path."""
+"""MATLAB's bicubic: bit-equal to published LR images, exact by its definition, the same by every path."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_whole_factors_agree_with_the_general_path(monkeypatch):
         assert np.count_nonzero(difference) < difference.size / 1000
 
 
-def test_long_pictures_cross_the_blocks_without_a_seam():
+def test_long_images_cross_the_blocks_without_a_seam():
     image = np.random.default_rng(3).integers(0, 256, (1001, 7, 3), np.uint8)
     inner = downscale(image[200:600], 2)[8:-8]
     assert np.array_equal(downscale(image, 2)[108:292], inner)

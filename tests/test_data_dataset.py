@@ -9,10 +9,10 @@ import pytest
 import torch
 from test_data_prepare import photograph, quiet, spec_for, write
 
-from rfdn_plugin.data.dataset import EpochSampler, FastPairedImageDataset
-from rfdn_plugin.data.encoding import BmpView, encode, is_plain_bmp
 from rfdn_plugin.data.prepare import prepare
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.data.prepare.encoding import BmpView, encode, is_plain_bmp
+from rfdn_plugin.data.training.dataset import EpochSampler, FastPairedImageDataset
+from rfdn_plugin.utils.errors import RFDNError
 
 paired_image_dataset = pytest.importorskip('basicsr.data.paired_image_dataset')
 PairedImageDataset = paired_image_dataset.PairedImageDataset
@@ -23,9 +23,9 @@ def data(tmp_path_factory) -> Path:
     """LMDBs of both encodings, and folders of PNG and BMP files."""
     folder = tmp_path_factory.mktemp('data')
     for number in range(4):
-        write(folder / 'pictures' / f'{number}.png', photograph(number, 150, 201 + number))
+        write(folder / 'images' / f'{number}.png', photograph(number, 150, 201 + number))
     for encoding in ('png', 'bmp'):
-        prepare(spec_for(folder / 'pictures', folder / encoding, encoding=encoding), quiet)
+        prepare(spec_for(folder / 'images', folder / encoding, encoding=encoding), quiet)
         for number in range(6):
             rgb = photograph(number, 96, 96)
             write(folder / f'files_{encoding}' / 'gt' / f'{number}.{encoding}', rgb)
@@ -39,7 +39,8 @@ def options(data: Path, source: str, scale: int = 2, **changes) -> dict:
     else:
         folder = data / source
         roots = {
-            'dataroot_gt': str(folder / 'HR_sub.lmdb'), 'dataroot_lq': str(folder / f'LR_bicubic_X{scale}_sub.lmdb')
+            'dataroot_gt': str(folder / 'HR_sub.lmdb'),
+            'dataroot_lq': str(folder / f'LR_bicubic_X{scale}_sub.lmdb'),
         }
     return {
         'name': 'train',
@@ -147,7 +148,7 @@ def seeded(data: Path, seed: int | None = 10) -> FastPairedImageDataset:
 
 
 def test_the_stock_numbers_repeat_each_epoch(data):
-    """The fault that `sample_seed` answers; the order is held, as two epochs order the pictures differently."""
+    """The problem that `sample_seed` answers; the order is held, as two epochs order the images differently."""
 
     class InOrder(EpochSampler):
         def __iter__(self):
@@ -167,7 +168,7 @@ def test_samples_depend_on_the_epoch_alone(data, workers):
     assert not same(first, epoch_of(seeded(data, seed=11), 0, workers=0))
 
 
-def test_a_picture_drawn_again_in_an_epoch_is_another_sample(data):
+def test_a_image_drawn_again_in_an_epoch_is_another_sample(data):
     dataset = seeded(data)
     sampler = EpochSampler(dataset, 1, 0, 3)
     sampler.set_epoch(0)
@@ -198,7 +199,7 @@ def test_workers_that_live_on_get_new_numbers(data):
     assert same(second, epoch_of(seeded(data), 1, workers=0))
 
 
-def test_the_order_of_the_pictures_is_that_of_basicsr(data):
+def test_the_order_of_the_images_is_that_of_basicsr(data):
     from basicsr.data.data_sampler import EnlargedSampler
 
     stock, ours = PairedImageDataset(options(data, 'files_bmp')), seeded(data)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from test_data_dataset import data, options  # noqa: F401 (a fixture)
 
-from rfdn_plugin.data.dataset import EpochSampler, FastPairedImageDataset
-from rfdn_plugin.data.loader import ContinuousLoader, LateLoader, ReadAhead
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.data.training.dataset import EpochSampler, FastPairedImageDataset
+from rfdn_plugin.data.training.loader import ContinuousLoader, LateLoader, ReadAhead
+from rfdn_plugin.utils.errors import RFDNError
 
 
 class Signing(FastPairedImageDataset):
@@ -68,7 +68,7 @@ def test_a_resumed_training_gets_what_is_left(data):  # noqa: F811
 
 
 def test_the_stock_prefetcher_still_hides_the_error_of_a_worker(data):  # noqa: F811
-    """The fault for which its thread is left out; when this fails, `LateLoader` may use it again."""
+    """The problem for which its thread is left out; when this fails, `LateLoader` may use it again."""
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
 
     def source():
@@ -176,7 +176,7 @@ def test_a_closed_one_leaves_no_thread():
 
 
 @pytest.mark.parametrize('workers', [1, 2])
-def test_a_picture_that_cannot_be_read_stops_the_training_with_its_name(data, workers):  # noqa: F811
+def test_a_image_that_cannot_be_read_stops_the_training_with_its_name(data, workers):  # noqa: F811
     for loader in (continuous(data, workers), LateLoader(stock(data, workers))):
         inner = loader._loader
         inner.dataset.paths[2] = {'lq_path': str(data / 'nowhere.bmp'), 'gt_path': str(data / 'nowhere.bmp')}

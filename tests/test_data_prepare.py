@@ -16,19 +16,18 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from test_data_pictures import ODDITIES
+from test_data_images import ODDITIES
 
 from rfdn_plugin import cli
-from rfdn_plugin.data import database
 from rfdn_plugin.data.bicubic import downscale, mod_crop
-from rfdn_plugin.data.database import read_records
-from rfdn_plugin.data.merge import merge
-from rfdn_plugin.data.pictures import POLICY, read_picture
-from rfdn_plugin.data.prepare import PrepareSpec, prepare
-from rfdn_plugin.data.sources import key_of
-from rfdn_plugin.data.tiles import tiles_of
+from rfdn_plugin.data.images import POLICY, read_image
+from rfdn_plugin.data.prepare import PrepareSpec, database, prepare
+from rfdn_plugin.data.prepare.database import read_records
+from rfdn_plugin.data.prepare.merge import merge
+from rfdn_plugin.data.prepare.sources import key_of
+from rfdn_plugin.data.prepare.tiles import tiles_of
 from rfdn_plugin.data.verify import verify
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 RUN = 'import sys; from rfdn_plugin.cli import main; sys.exit(main(sys.argv[1:]))'
 NAMES = ('HR_sub', 'LR_bicubic_X2_sub', 'LR_bicubic_X3_sub', 'LR_bicubic_X4_sub')
@@ -51,7 +50,7 @@ def write(path: Path, rgb: np.ndarray) -> None:
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory) -> Path:
-    """Twelve pictures of several sizes and formats."""
+    """Twelve images of several sizes and formats."""
     folder = tmp_path_factory.mktemp('photographs')
     sizes = [(250, 301), (130, 200), (96, 300), (60, 100), (200, 96), (97, 97)] * 2
     for number, (height, width) in enumerate(sizes, start=1):
@@ -87,20 +86,20 @@ def test_sub_images_are_those_of_the_definition(photographs, tmp_path, encoding)
     databases = {name: entries_of(tmp_path / f'{name}.lmdb') for name in NAMES}
     expected: dict[str, dict[str, np.ndarray]] = {name: {} for name in NAMES}
     for path in sorted(photographs.iterdir()):
-        hr = mod_crop(read_picture(path).rgb, 12)
+        hr = mod_crop(read_image(path).rgb, 12)
         for number, tile in enumerate(tiles_of(*hr.shape[:2], 96, 48), start=1):
             for name, scale in zip(NAMES, (1, 2, 3, 4), strict=True):
-                picture = hr if scale == 1 else downscale(hr, scale)
+                image = hr if scale == 1 else downscale(hr, scale)
                 top, left, height, width = (length // scale for length in tile)
-                expected[name][f'{path.stem}_s{number:03d}'] = picture[top : top + height, left : left + width]
+                expected[name][f'{path.stem}_s{number:03d}'] = image[top : top + height, left : left + width]
     for name in NAMES:
         assert databases[name].keys() == expected[name].keys()
-        for key, picture in expected[name].items():
-            assert np.array_equal(databases[name][key], picture), (name, key)
+        for key, image in expected[name].items():
+            assert np.array_equal(databases[name][key], image), (name, key)
         lines = (tmp_path / f'{name}.lmdb' / 'meta_info.txt').read_text().splitlines()
         level = 1 if encoding == 'png' else 0
         assert lines == [
-            '{}.png ({},{},{}) {}'.format(key, *picture.shape, level) for key, picture in expected[name].items()
+            '{}.png ({},{},{}) {}'.format(key, *image.shape, level) for key, image in expected[name].items()
         ]
     assert summary.used == 12
     assert summary.entries == len(databases['HR_sub'])
@@ -120,11 +119,9 @@ def test_numbering_is_that_of_basicsr():
     assert tiles_of(300, 200, 0, 0) == [(0, 0, 300, 200)]
 
 
-def test_whole_pictures(photographs, tmp_path):
+def test_whole_images(photographs, tmp_path):
     prepare(spec_for(photographs, tmp_path, crop_size=0, step=None, scales=(2, 4)), quiet)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'HR.lmdb', 'LR_bicubic_X2.lmdb', 'LR_bicubic_X4.lmdb'
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['HR.lmdb', 'LR_bicubic_X2.lmdb', 'LR_bicubic_X4.lmdb']
     hr, lr = entries_of(tmp_path / 'HR.lmdb'), entries_of(tmp_path / 'LR_bicubic_X4.lmdb')
     assert list(hr) == [f'{number:04d}' for number in range(1, 13)]
     assert hr['0001'].shape == (248, 300, 3)
@@ -173,15 +170,15 @@ def test_png_levels(photographs, tmp_path, level):
 
 def test_without_isal_opencv_encodes(photographs, tmp_path, monkeypatch):
     prepare(spec_for(photographs, tmp_path / 'first', scales=(2,)), quiet)
-    monkeypatch.setattr('rfdn_plugin.data.encoding.isal_zlib', None)
+    monkeypatch.setattr('rfdn_plugin.data.prepare.encoding.isal_zlib', None)
     prepare(spec_for(photographs, tmp_path / 'second', scales=(2,)), quiet)
     first, second = (entries_of(tmp_path / name / 'HR_sub.lmdb') for name in ('first', 'second'))
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
-def test_pictures_too_large_for_the_shared_memory_take_the_pipe(photographs, tmp_path, monkeypatch):
+def test_images_too_large_for_the_shared_memory_take_the_pipe(photographs, tmp_path, monkeypatch):
     prepare(spec_for(photographs, tmp_path / 'shared'), quiet)
-    monkeypatch.setattr('rfdn_plugin.data.work._SLOT_BYTES', 4096)
+    monkeypatch.setattr('rfdn_plugin.data.prepare.work._SLOT_BYTES', 4096)
     prepare(spec_for(photographs, tmp_path / 'pipe'), quiet)
     assert files_of(tmp_path / 'shared') == files_of(tmp_path / 'pipe')
 
@@ -193,14 +190,14 @@ def test_processes_that_are_not_forked(photographs, tmp_path, monkeypatch):
         monkeypatch.setattr(f'rfdn_plugin.data.{module}.are_forked', lambda: False)
     prepare(spec_for(photographs, tmp_path / 'spawned'), quiet)
     assert files_of(tmp_path / 'forked') == files_of(tmp_path / 'spawned')
-    assert not verify([tmp_path / 'spawned'], workers=2).faults
+    assert not verify([tmp_path / 'spawned'], workers=2).problems
 
 
-def test_a_picture_larger_than_a_commit(tmp_path):
+def test_a_image_larger_than_a_commit(tmp_path):
     write(tmp_path / 'hr' / 'large.png', photograph(1, 600, 900))
     write(tmp_path / 'hr' / 'tiny.png', photograph(2, 48, 48))
     out = tmp_path / 'out'
-    code = f'import rfdn_plugin.data.database as d; d._COMMIT_BYTES = 10_000; d._MAP_STEP = 1 << 17; {RUN}'
+    code = f'import rfdn_plugin.data.prepare.database as d; d._COMMIT_BYTES = 10_000; d._MAP_STEP = 1 << 17; {RUN}'
     subprocess.run([sys.executable, '-c', code, *arguments(tmp_path / 'hr', out)], check=True, capture_output=True)
     assert 'tiny_s001' in entries_of(out / 'HR_sub.lmdb')
 
@@ -209,12 +206,12 @@ def test_a_picture_larger_than_a_commit(tmp_path):
 @pytest.mark.parametrize('ending', ['x2', ''])
 def test_given_lr_is_used(photographs, tmp_path, ending):
     for path in photographs.iterdir():
-        hr = read_picture(path).rgb
+        hr = read_image(path).rgb
         given = np.full((hr.shape[0] // 2, hr.shape[1] // 2, 3), int(path.stem), np.uint8)
         write(tmp_path / 'lr' / f'{path.stem}{ending}.png', given)
     prepare(spec_for(photographs, tmp_path / 'out', scales=(2, 3), lr={2: tmp_path / 'lr'}), quiet)
-    for key, picture in entries_of(tmp_path / 'out' / 'LR_bicubic_X2_sub.lmdb').items():
-        assert set(picture.ravel()) == {int(key[:4])}
+    for key, image in entries_of(tmp_path / 'out' / 'LR_bicubic_X2_sub.lmdb').items():
+        assert set(image.ravel()) == {int(key[:4])}
 
 
 def test_the_suffix_is_taken_off_at_the_end_only(tmp_path):
@@ -227,7 +224,7 @@ def test_the_suffix_is_taken_off_at_the_end_only(tmp_path):
 
 def test_missing_lr_stops_before_the_work(photographs, tmp_path):
     write(tmp_path / 'lr' / '0001x2.png', photograph(1, 125, 150))
-    with pytest.raises(RFDNError, match=r'lacks the LR x2 of 11 of 12 HR pictures \(0002x2'):
+    with pytest.raises(RFDNError, match=r'lacks the LR x2 of 11 of 12 HR images \(0002x2'):
         prepare(spec_for(photographs, tmp_path / 'out', scales=(2,), lr={2: tmp_path / 'lr'}), quiet)
     assert not (tmp_path / 'out').exists()
 
@@ -250,7 +247,7 @@ def test_lr_of_another_size_is_skipped_and_named(tmp_path):
     assert summary.skipped == [('b.png', 'lr-mismatch', 'HR 48x48, LR x2 25x25')]
 
 
-# --- odd pictures --------------------------------------------------------------------------------------------------
+# --- odd images --------------------------------------------------------------------------------------------------
 @pytest.fixture(scope='module')
 def prepared_oddities(data_root, tmp_path_factory):
     out = tmp_path_factory.mktemp('oddities')
@@ -311,7 +308,7 @@ def test_keys_are_what_basicsr_can_read():
         key_of(Path('写' * 80 + '.png'))
 
 
-def test_two_pictures_of_one_key_are_refused(tmp_path):
+def test_two_images_of_one_key_are_refused(tmp_path):
     for name in ('a.b.png', 'a_b.png'):
         write(tmp_path / 'hr' / name, photograph(1, 48, 48))
     with pytest.raises(RFDNError, match='would have the same key'):
@@ -344,10 +341,10 @@ def test_smallest_size(photographs, tmp_path):
 
 def test_nothing_usable_is_an_error(tmp_path):
     (tmp_path / 'hr').mkdir()
-    with pytest.raises(RFDNError, match='no picture was found'):
+    with pytest.raises(RFDNError, match='no image was found'):
         prepare(spec_for(tmp_path / 'hr', tmp_path / 'out'), quiet)
     (tmp_path / 'hr' / 'a.png').write_bytes(b'')
-    with pytest.raises(RFDNError, match=r'none of the 1 pictures could be used \(a.png: empty file\)'):
+    with pytest.raises(RFDNError, match=r'none of the 1 images could be used \(a.png: empty file\)'):
         prepare(spec_for(tmp_path / 'hr', tmp_path / 'out'), quiet)
     with pytest.raises(RFDNError, match='does not exist'):
         prepare(spec_for(tmp_path / 'nowhere', tmp_path / 'out'), quiet)
@@ -388,12 +385,12 @@ def test_other_settings_are_refused_with_what_differs(photographs, tmp_path, cha
     assert files_of(tmp_path) == before
 
 
-def test_changed_pictures_are_refused(photographs, tmp_path):
+def test_changed_images_are_refused(photographs, tmp_path):
     hr = tmp_path / 'hr'
     shutil.copytree(photographs, hr)
     prepare(spec_for(hr, tmp_path / 'out'), quiet)
     write(hr / '0013.png', photograph(1, 48, 48))
-    with pytest.raises(RFDNError, match=r'finished with 12 pictures, there are 13 now \(0013.png is new\)'):
+    with pytest.raises(RFDNError, match=r'finished with 12 images, there are 13 now \(0013.png is new\)'):
         prepare(spec_for(hr, tmp_path / 'out'), quiet)
     (hr / '0013.png').unlink()
     (hr / '0001.bmp').unlink()
@@ -427,7 +424,7 @@ def arguments(hr: Path, out: Path) -> list[str]:
 
 def start(hr: Path, out: Path) -> subprocess.Popen:
     """`rfdn prepare` in a process of its own, with so small commits that there are many to be killed between."""
-    code = f'import rfdn_plugin.data.database as d; d._COMMIT_BYTES = 100_000; d._MAP_STEP = 1 << 20; {RUN}'
+    code = f'import rfdn_plugin.data.prepare.database as d; d._COMMIT_BYTES = 100_000; d._MAP_STEP = 1 << 20; {RUN}'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     command = [sys.executable, '-c', code, *arguments(hr, out)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -478,7 +475,7 @@ def test_killed_at_twenty_random_moments(photographs, tmp_path, unbroken, seed):
 def test_points_between_commits_can_be_gone_on_from(photographs, tmp_path, monkeypatch, every):
     """Stop before each step of the disk in turn (a commit, a record, a rename), as a kill there would."""
     for path in sorted(photographs.iterdir())[:3]:
-        write(tmp_path / 'hr' / f'{path.stem}.png', read_picture(path).rgb)
+        write(tmp_path / 'hr' / f'{path.stem}.png', read_image(path).rgb)
     photographs = tmp_path / 'hr'
     monkeypatch.setattr(database, '_COMMIT_BYTES', 100_000)
     prepare(spec_for(photographs, tmp_path / 'whole', scales=(2,)), quiet)
@@ -539,7 +536,7 @@ def content_of(path: Path) -> bytes:
 
 
 def test_a_worker_that_dies_is_reported(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr('rfdn_plugin.data.work._work_on', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr('rfdn_plugin.data.prepare.work._work_on', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RFDNError, match='a worker process died'):
         prepare(spec_for(photographs, tmp_path), quiet)
 
@@ -645,7 +642,7 @@ def test_the_command(photographs, tmp_path, capsys):
     given = [*arguments(photographs, tmp_path), '--encoding', 'bmp', '--scales', '2']
     assert cli.main(given) == 0
     output = capsys.readouterr().out
-    assert '12 pictures' in output
+    assert '12 images' in output
     assert 'converted: 2 x small' in output
     assert cli.main([*given, '--min-size', '60']) == 1
     assert capsys.readouterr().err.startswith('rfdn prepare: ')

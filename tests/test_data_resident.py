@@ -1,4 +1,4 @@
-"""`resident: true`: the batches of the loader that it replaces, made from pictures in memory."""
+"""`resident: true`: the batches of the loader that it replaces, made from images in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 from test_data_dataset import data, options  # noqa: F401 (a fixture)
 
-from rfdn_plugin.data.dataset import EpochSampler, FastPairedImageDataset
-from rfdn_plugin.data.resident import ResidentLoader
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.data.training.dataset import EpochSampler, FastPairedImageDataset
+from rfdn_plugin.data.training.resident import ResidentLoader
+from rfdn_plugin.utils.errors import RFDNError
 
 CPU = torch.device('cpu')
 
@@ -58,21 +58,21 @@ def test_processes_and_resumed_trainings_get_their_own(data):  # noqa: F811
         assert len(batches(resident, 0)) == len(resident) - 1
 
 
-def test_pictures_of_all_sizes_are_kept_whole(tmp_path):
-    """Patches at every border of pictures of different shapes, against plain slicing."""
+def test_images_of_all_sizes_are_kept_whole(tmp_path):
+    """Patches at every border of images of different shapes, against plain slicing."""
     import numpy as np
 
-    from rfdn_plugin.data.resident import Store
+    from rfdn_plugin.data.training.resident import Store
 
     random = np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((5, 9), (8, 5), (5, 5))]
-    store = Store(pictures, CPU)
-    for which, picture in enumerate(pictures):
-        for top in (0, picture.shape[0] - 5):
-            for left in (0, picture.shape[1] - 5):
+    images = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((5, 9), (8, 5), (5, 5))]
+    store = Store(images, CPU)
+    for which, image in enumerate(images):
+        for top in (0, image.shape[0] - 5):
+            for left in (0, image.shape[1] - 5):
                 place = [torch.tensor([value]) for value in (which, top, left)]
                 patch = store.patches(*place, torch.zeros(1, 3, dtype=torch.long), 5)[0]
-                expected = picture[top : top + 5, left : left + 5].transpose(2, 0, 1).astype(np.float32) / 255
+                expected = image[top : top + 5, left : left + 5].transpose(2, 0, 1).astype(np.float32) / 255
                 assert (patch.numpy() == expected).all()
 
 

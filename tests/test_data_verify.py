@@ -14,11 +14,11 @@ from test_data_prepare import photograph, quiet, spec_for, write
 
 from rfdn_plugin import cli
 from rfdn_plugin.data.bicubic import downscale
-from rfdn_plugin.data.encoding import encode
-from rfdn_plugin.data.pictures import decode_picture
+from rfdn_plugin.data.images import decode_image
 from rfdn_plugin.data.prepare import prepare
+from rfdn_plugin.data.prepare.encoding import encode
 from rfdn_plugin.data.verify import FINDINGS, Pair, verify
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 HR, LR = 'HR_sub.lmdb', 'LR_bicubic_X2_sub.lmdb'
 KEY, OTHER = 'a_s002', 'c_s001'
@@ -29,9 +29,9 @@ def sound(request, tmp_path_factory) -> Path:
     """A prepared pair of databases in which nothing is wrong."""
     folder = tmp_path_factory.mktemp('sound')
     for number, name in enumerate('abcd'):
-        write(folder / 'pictures' / f'{name}.png', photograph(number, 150, 200))
-    prepare(spec_for(folder / 'pictures', folder / 'out', scales=(2,), encoding=request.param), quiet)
-    shutil.rmtree(folder / 'pictures')
+        write(folder / 'images' / f'{name}.png', photograph(number, 150, 200))
+    prepare(spec_for(folder / 'images', folder / 'out', scales=(2,), encoding=request.param), quiet)
+    shutil.rmtree(folder / 'images')
     return folder / 'out'
 
 
@@ -46,7 +46,7 @@ class Databases:
             return found.get(key.encode())
 
     def rgb(self, name: str, key: str) -> np.ndarray:
-        return decode_picture(self.get(name, key)).rgb
+        return decode_image(self.get(name, key)).rgb
 
     def put(self, name: str, key: str, value: bytes | np.ndarray | None) -> None:
         value = encode(value, 'png') if isinstance(value, np.ndarray) else value
@@ -117,10 +117,13 @@ CORRUPTIONS = {
     'wrong scale': (resized_by(lambda hr: downscale(hr, 3)), 'wrong-scale', LR, 'HR 96x96, LR 32x32: not x2'),
     'truncated HR': (lambda d: d.put(HR, KEY, half(d, HR)), 'not-decodable', HR, 'damaged'),
     'truncated LR': (lambda d: d.put(LR, KEY, half(d, LR)), 'not-decodable', LR, 'damaged'),
-    'not a picture': (lambda d: d.put(HR, KEY, b'nothing at all'), 'not-decodable', HR, 'not a picture'),
+    'not an image': (lambda d: d.put(HR, KEY, b'nothing at all'), 'not-decodable', HR, 'not an image'),
     'empty value': (lambda d: d.put(HR, KEY, b''), 'not-decodable', HR, 'empty'),
     'greyscale': (
-        lambda d: d.put(HR, KEY, cv2.imencode('.png', d.rgb(HR, KEY)[..., 0])[1].tobytes()), 'not-rgb', HR, 'grey'
+        lambda d: d.put(HR, KEY, cv2.imencode('.png', d.rgb(HR, KEY)[..., 0])[1].tobytes()),
+        'not-rgb',
+        HR,
+        'grey',
     ),
     'other shape': (lambda d: d.put(HR, KEY, d.rgb(HR, KEY)[:90]), 'wrong-shape', HR, '90x96x3, not 96x96x3'),
     'LR by Pillow': (resized_by(by_pillow), 'other-resize', LR, 'made by Pillow bicubic'),
@@ -152,8 +155,8 @@ def test_corruption_is_found_and_named(databases, name):
     if detail is not None:
         key = KEY if 'x_s001' not in detail and kind not in ('duplicate-line', 'bad-meta-line') else ''
         assert any(finding.key.startswith(key) and detail in str(finding) for finding in named), report.lines()
-    assert report.faults
-    # Nothing else is accused: what follows from the fault itself may be.
+    assert report.problems
+    # Nothing else is accused: what follows from the problem itself may be.
     follows = {'no-partner', 'wrong-scale', 'wrong-shape', 'not-a-pair', 'other-resize', 'duplicate', kind}
     assert {finding.kind for finding in report.findings} <= follows
 
@@ -174,28 +177,28 @@ def test_interrupted_run_is_named(databases):
     assert [finding.kind for finding in verify([databases.folder]).findings] == ['unfinished']
 
 
-def test_older_border_is_no_fault(databases):
+def test_older_border_is_no_problem(databases):
     (databases.folder / LR / 'meta_info.txt').write_text(f'{KEY}.png (48,48,3) 1\n')
     (databases.folder / HR / 'meta_info.txt').write_text(f'{KEY}.png (96,96,3) 1\n')
     databases.put(LR, KEY, downscale(databases.rgb(HR, KEY), 2, 'replicate'))
     report = verify([databases.folder], share=1)
     assert 'older-border' in {finding.kind for finding in report.findings}
-    assert {finding.kind for finding in report.faults} == {'extra-key'}
+    assert {finding.kind for finding in report.problems} == {'extra-key'}
 
 
 @pytest.mark.parametrize('change', ['same', 'jpeg', 'brighter', 'mirrored'])
 @pytest.mark.parametrize('crop_size', [96, 0])
-def test_benchmark_pictures_are_found(tmp_path, change, crop_size):
-    picture = photograph(7, 150, 200)
-    write(tmp_path / 'Set' / 'HR' / 'star.png', picture)
+def test_benchmark_images_are_found(tmp_path, change, crop_size):
+    image = photograph(7, 150, 200)
+    write(tmp_path / 'Set' / 'HR' / 'star.png', image)
     write(tmp_path / 'Set' / 'HR' / 'other.png', photograph(8, 150, 200))
     for number in range(3):
         write(tmp_path / 'train' / f'{number}.png', photograph(number, 150, 200))
     changed = {
-        'same': picture,
-        'jpeg': cv2.imdecode(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR),
-        'brighter': cv2.add(picture, np.full_like(picture, 2)),
-        'mirrored': picture[:, ::-1],
+        'same': image,
+        'jpeg': cv2.imdecode(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR),
+        'brighter': cv2.add(image, np.full_like(image, 2)),
+        'mirrored': image[:, ::-1],
     }[change]
     write(tmp_path / 'train' / 'copy.png', changed)
     step = {'step': 48} if crop_size else {'step': None}
@@ -210,7 +213,7 @@ def test_real_training_sets_are_free_of_the_benchmarks_but_not_of_duplicates(dat
     prepare(spec_for(data_root / 'train' / 'T91', tmp_path, scales=(2,), crop_size=0, step=None), quiet)
     benchmarks = [data_root / 'benchmarks' / name / 'HR' for name in ('Set5', 'Set14', 'BSD100')]
     report = verify([tmp_path], benchmarks=benchmarks)
-    assert not report.faults
+    assert not report.problems
     assert [(finding.kind, finding.key, finding.detail) for finding in report.findings] == [
         ('duplicate', 't65', 'as t36')
     ]
@@ -223,7 +226,7 @@ def test_published_lr_pass_with_the_border_of_their_matlab(data_root, tmp_path):
         lr = {scale: folder / 'LR_bicubic' / f'X{scale}'}
         prepare(spec_for(folder / 'HR', out, scales=(scale,), crop_size=0, step=None, lr=lr), quiet)
         report = verify([out], share=1)
-        assert not report.faults
+        assert not report.problems
         assert {finding.kind for finding in report.findings} <= {'older-border'}
 
 
@@ -240,12 +243,12 @@ def test_pairs_of_other_names(databases, tmp_path):
 
 def test_the_command(databases, capsys):
     assert cli.main(['verify', str(databases.folder), '--all']) == 0
-    assert 'no fault' in capsys.readouterr().out
+    assert 'no problem' in capsys.readouterr().out
     swap(databases)
     assert cli.main(['verify', str(databases.folder / HR), str(databases.folder / LR)]) == 1
     output = capsys.readouterr().out
     assert f'swapped-pair: {databases.folder / LR}: {KEY}: shows {OTHER}' in output
-    assert '2 faults' in output
+    assert '2 problems' in output
     assert cli.main(['verify', str(databases.folder / 'nothing.lmdb')]) == 1
     for wrong in ([], ['--pair', 'a', 'b', 'x'], ['a.lmdb', '--share', '2']):
         with pytest.raises(SystemExit) as caught:

@@ -19,14 +19,14 @@ from small_sets import make_set, make_weights, network_entry, photograph, write
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.cli import main
 from rfdn_plugin.data.bicubic import mod_crop
-from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.leaderboard import board as board_module
-from rfdn_plugin.leaderboard import evaluate as evaluate_module
 from rfdn_plugin.leaderboard.board import run
-from rfdn_plugin.leaderboard.evaluate import Worker
+from rfdn_plugin.leaderboard.measure import evaluate as evaluate_module
+from rfdn_plugin.leaderboard.measure.evaluate import Worker
 from rfdn_plugin.leaderboard.options import parse_options
+from rfdn_plugin.utils.errors import RFDNError
 
-FAST = {'complexity': {'mmengine': False}, 'report': {'pictures': 0}, 'significance': {'resamples': 1000}}
+FAST = {'complexity': {'mmengine': False}, 'report': {'images': 0}, 'significance': {'resamples': 1000}}
 BICUBIC = {'type': 'bicubic', 'scale': 2}
 
 
@@ -91,7 +91,7 @@ def test_the_json_has_the_design_s_form(content, tmp_path):
     assert published['citation'] and published['sets']['Set5'] == {'psnr_y': 38.05, 'ssim_y': 0.9606}
     assert not {'weights_sha256', 'ntire', 'latency_ms'} & published.keys()
     (pair,) = board['comparisons']
-    assert {pair['a'], pair['b']} == {'Bicubic', 'net'} and pair['few_pictures']
+    assert {pair['a'], pair['b']} == {'Bicubic', 'net'} and pair['few_images']
 
 
 def test_scores_are_those_of_basicsr_s_own_loop(content, tmp_path):
@@ -155,7 +155,7 @@ def change_weights(content, tmp_path):
     make_weights(tmp_path / 'net.pth', seed=3)
 
 
-def change_picture(content, tmp_path):
+def change_image(content, tmp_path):
     hr = photograph('coffee')[::-1]
     write(tmp_path / 'set/HR/coffee.png', hr)
 
@@ -174,7 +174,7 @@ def change_range(content, tmp_path):
         (change_weights, {('net x2',)}),
         (change_metrics, {('net x2',)}),
         (change_range, {('net x2',)}),
-        (change_picture, {('Bicubic x2', 'net x2')}),
+        (change_image, {('Bicubic x2', 'net x2')}),
     ],
 )
 def test_what_depends_on_a_change_is_computed_again(content, tmp_path, scored, change, recomputed):
@@ -239,7 +239,7 @@ def _children(pid: int) -> list[str]:
 
 
 # --- failures ------------------------------------------------------------------------------------------------------
-def test_faults_are_all_named_before_any_work(content, tmp_path, scored):
+def test_problems_are_all_named_before_any_work(content, tmp_path, scored):
     content['entries'] += [
         network_entry('missing', tmp_path / 'nowhere.pth'),
         network_entry('other scale', make_weights(tmp_path / 'x4.pth', 4)),
@@ -250,23 +250,23 @@ def test_faults_are_all_named_before_any_work(content, tmp_path, scored):
     with pytest.raises(RFDNError) as caught:
         run_board(content, tmp_path / 'out')
     told = str(caught.value)
-    for part in ('5 faults', 'nowhere.pth', 'holds weights of x4', 'no folder', 'did you mean RFDN', 'sets.Gone.hr'):
+    for part in ('5 problems', 'nowhere.pth', 'holds weights of x4', 'no folder', 'did you mean RFDN', 'sets.Gone.hr'):
         assert part in told
     assert not scored and not (tmp_path / 'out/leaderboard.json').exists()
 
 
-def test_pictures_and_metrics_that_do_not_exist_are_named_before_any_work(content, tmp_path, scored):
-    content['report'] = {'pictures': {'Small': ['coffee', 'coffe'], 'Smal': []}}
+def test_images_and_metrics_that_do_not_exist_are_named_before_any_work(content, tmp_path, scored):
+    content['report'] = {'images': {'Small': ['coffee', 'coffe'], 'Smal': []}}
     content['metrics'] = {'lpips': {'type': 'calculate_lpips'}}
     with pytest.raises(
-        RFDNError, match=r'3 faults[\s\S]*no set Smal\.[\s\S]*no picture coffe\.[\s\S]*no metric calculate_lpips'
+        RFDNError, match=r'3 problems[\s\S]*no set Smal\.[\s\S]*no image coffe\.[\s\S]*no metric calculate_lpips'
     ):
         run_board(content, tmp_path / 'out')
     assert not scored
 
 
-def test_the_report_shows_the_pictures_that_were_asked_for(content, tmp_path):
-    content['report'] = {'pictures': {'Small': ['coffee', 'rocket']}}
+def test_the_report_shows_the_images_that_were_asked_for(content, tmp_path):
+    content['report'] = {'images': {'Small': ['coffee', 'rocket']}}
     run_board(content, tmp_path / 'out')
     shown = {file.name for file in (tmp_path / 'out/comparisons').iterdir()}
     assert shown == {'Small_coffee_x2.png', 'Small_rocket_x2.png'}
@@ -328,7 +328,7 @@ def test_missing_lr_and_a_wrong_size_stop_the_run_with_one_line(content, tmp_pat
     assert 'for coffee' in capsys.readouterr().err
 
 
-def test_a_set_with_a_grey_picture_is_measured_and_says_so(content, tmp_path):
+def test_a_set_with_a_grey_image_is_measured_and_says_so(content, tmp_path):
     import cv2
 
     for file in (tmp_path / 'set/HR/coffee.png', tmp_path / 'set/X2/coffeex2.png'):
@@ -343,7 +343,7 @@ def test_lr_that_is_not_matlab_s_marks_the_rows(content, tmp_path):
     write(tmp_path / 'set/X2/coffeex2.png', hr[::2, ::2])
     board = run_board(content, tmp_path / 'out')
     assert any("LR of Small is not MATLAB's" in text for text in row_of(board, 'net')['warnings'])
-    assert "not MATLAB's bicubic of HR (1 pictures" in (tmp_path / 'out/leaderboard.md').read_text()
+    assert "not MATLAB's bicubic of HR (1 images" in (tmp_path / 'out/leaderboard.md').read_text()
 
 
 @pytest.mark.parametrize(('name', 'given', 'right'), [('RFDN_AIM', 1, 255), ('IMDN_x4', 255, 1)])
@@ -358,7 +358,7 @@ def test_a_wrong_range_is_recognised(content, tmp_path, data_root, name, given, 
 
 
 # --- other entries -------------------------------------------------------------------------------------------------
-def test_pictures_made_elsewhere(content, tmp_path):
+def test_images_made_elsewhere(content, tmp_path):
     for name in ('astronaut', 'coffee', 'chelsea', 'rocket'):
         write(tmp_path / 'sr/Small' / f'{name}_test_RFDN.png', mod_crop(photograph(name), 2))
         write(tmp_path / 'bgr/Small' / f'{name}.png', mod_crop(photograph(name), 2)[..., ::-1])
@@ -373,7 +373,7 @@ def test_pictures_made_elsewhere(content, tmp_path):
     assert '∞' in (tmp_path / 'out/leaderboard.md').read_text()
     assert 'NaN' not in (tmp_path / 'out/leaderboard.json').read_text()
     (tmp_path / 'sr/Small/coffee_test_RFDN.png').unlink()
-    with pytest.raises(RFDNError, match=r'needs one picture each for coffee \(none\)'):
+    with pytest.raises(RFDNError, match=r'needs one image each for coffee \(none\)'):
         run_board(content, tmp_path / 'out')
 
 
@@ -428,8 +428,8 @@ def test_latency_and_memory_state_their_set_up(content, tmp_path):
 
 
 def test_memory_grows_with_the_input(tmp_path):
-    from rfdn_plugin.leaderboard.entries import resolve
-    from rfdn_plugin.leaderboard.latency import measure_memory
+    from rfdn_plugin.leaderboard.measure.entries import resolve
+    from rfdn_plugin.leaderboard.measure.latency import measure_memory
     from rfdn_plugin.leaderboard.options import LatencyOptions, NetworkEntry
 
     weights = make_weights(tmp_path / 'net.pth', num_feat=16)
@@ -437,7 +437,7 @@ def test_memory_grows_with_the_input(tmp_path):
     small, large = (measure_memory(entry, LatencyOptions(input=size), 'cpu') for size in ((64, 64), (512, 512)))
     if small is None:
         pytest.skip('the system does not tell the resident size')
-    # Nine maps of 16 channels and the picture live at once at the least, 16 MiB each; what the first forward pass
+    # Nine maps of 16 channels and the image live at once at the least, 16 MiB each; what the first forward pass
     # takes at any size (libraries that are loaded then) is in both.
     assert large - small > 100
 
@@ -467,18 +467,18 @@ def test_markdown_and_csv(content, tmp_path):
     assert '<u>' in text and '_IMDN (published)_' in text and 'arXiv 1909.11856' in text
     assert '2 pixels cropped' in text and 'MATLAB bicubic' in text and 'Intervals from so few' in text
     (summary,) = (tmp_path / 'out').glob('leaderboard-*.csv')
-    (pictures,) = (tmp_path / 'out').glob('pictures-*.csv')
+    (images,) = (tmp_path / 'out').glob('images-*.csv')
     assert 'torch' in summary.name and 'crop' in summary.name
     rows = list(csv.DictReader(summary.open()))
     assert [row['name'] for row in rows] == ['Bicubic', 'net', 'IMDN']
     assert float(rows[1]['Small_psnr_y']) == row_of(board, 'net')['sets']['Small']['psnr_y']
-    assert len(list(csv.DictReader(pictures.open()))) == 2 * 4 * 3
+    assert len(list(csv.DictReader(images.open()))) == 2 * 4 * 3
 
 
 def test_the_terminal_table_fits_any_width(content, tmp_path):
     from rich.console import Console
 
-    from rfdn_plugin.leaderboard.tables import print_board
+    from rfdn_plugin.leaderboard.report.tables import print_board
 
     content['sets'] |= {f'Small{number}': content['sets']['Small'] for number in range(4)}
     content['entries'].append({'published': 'IMDN', 'scale': 2})
@@ -514,7 +514,7 @@ def test_the_public_weights_have_the_facts_figures(data_root, tmp_path):
     assert found['RFDN_AIM'] == [32.1589, 0.8946, 30.2544]
     assert found['IMDN'] == [32.2096, 0.8948, 30.3005]
     (tied,) = [pair for pair in board['comparisons'] if 'Bicubic' not in (pair['a'], pair['b'])]
-    assert tied['crosses_zero'] and tied['few_pictures']  # 0.05 dB on five pictures is nothing
+    assert tied['crosses_zero'] and tied['few_images']  # 0.05 dB on five images is nothing
 
 
 @pytest.mark.slow
@@ -556,6 +556,6 @@ def test_a_public_onnx_file_equals_its_network(data_root, tmp_path):
     }
     board = run_board(content, tmp_path / 'out')
     one, other = (row['sets']['Small'] for row in board['entries'])
-    # The pictures have 15 rows of LR, the least that the ONNX file can take.
+    # The images have 15 rows of LR, the least that the ONNX file can take.
     assert one['psnr_y'] == pytest.approx(other['psnr_y'], abs=0.01)
     assert board['entries'][0]['params'] == board['entries'][1]['params'] == 433_448

@@ -16,9 +16,9 @@ from small_sets import make_set, make_weights, network_entry, photograph
 
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.leaderboard.board import run
-from rfdn_plugin.leaderboard.comparison import error_map, most_different_crop, write_comparison
 from rfdn_plugin.leaderboard.options import parse_options
-from rfdn_plugin.leaderboard.plots import Point, scatter
+from rfdn_plugin.leaderboard.report.comparison import error_map, most_different_crop, write_comparison
+from rfdn_plugin.leaderboard.report.plots import Point, scatter
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason='no chromium: apt-get install chromium')
@@ -43,7 +43,7 @@ def report(tmp_path_factory) -> Path:
         'entries': entries,
         'complexity': {'mmengine': False},
         'latency': {'runs': 3, 'warmup': 0, 'input': [16, 16], 'memory': False},
-        'report': {'pictures': 2, 'crop': 32, 'notes': 'A note & more.'},
+        'report': {'images': 2, 'crop': 32, 'notes': 'A note & more.'},
         'significance': {'resamples': 1000},
     }
     run(parse_options(content), folder / 'out', 1)
@@ -69,14 +69,14 @@ def test_the_page_needs_nothing_else(report):
     assert '<script>document.title' not in text
 
 
-def test_pictures_are_written_side_by_side(report):
+def test_images_are_written_side_by_side(report):
     files = sorted((report / 'comparisons').glob('*.png'))
     assert [file.stem[-2:] for file in files] == ['x2', 'x2']  # at x3 there is nothing to compare
     assert all(cv2.imread(str(file)) is not None for file in files)
 
 
 @needs_browser
-def test_the_browser_shows_tables_plots_and_pictures(report):
+def test_the_browser_shows_tables_plots_and_images(report):
     found = in_browser(
         report / 'leaderboard.html',
         """
@@ -94,7 +94,7 @@ def test_the_browser_shows_tables_plots_and_pictures(report):
     assert found['title'] == 'small'
     assert found['rows'] == ['Bicubic', 'net', '<script>document.title="hacked"</script>', 'RFDN']
     assert found['plots'] == 3 and found['points'] == 4 and found['broken'] == 0
-    assert 'of 4 pictures' in found['said']
+    assert 'of 4 images' in found['said']
 
 
 @needs_browser
@@ -182,12 +182,12 @@ def test_an_error_map_is_dark_where_all_is_right():
 
 
 @pytest.mark.parametrize('count', [1, 3, 9])
-def test_a_comparison_shows_every_picture_with_its_label(tmp_path, count):
+def test_a_comparison_shows_every_image_with_its_label(tmp_path, count):
     hr = photograph('astronaut', (100, 140))
     noise = np.random.default_rng(0)
-    pictures = {f'entry {n}': (hr + noise.integers(0, 9, hr.shape)).clip(0, 255).astype(np.uint8) for n in range(count)}
+    images = {f'entry {n}': (hr + noise.integers(0, 9, hr.shape)).clip(0, 255).astype(np.uint8) for n in range(count)}
     captions = {'entry 0': '30.00 dB'}
-    crop = write_comparison(tmp_path / 'c.png', hr, pictures, captions=captions, title='Small / astronaut', size=48)
+    crop = write_comparison(tmp_path / 'c.png', hr, images, captions=captions, title='Small / astronaut', size=48)
     drawn = cv2.imread(str(tmp_path / 'c.png'))[..., ::-1]
     side = 192
     patch = cv2.resize(np.ascontiguousarray(crop.of(hr)), (side, side), interpolation=cv2.INTER_NEAREST)

@@ -9,8 +9,8 @@ import pytest
 from small_sets import photograph
 
 import rfdn_plugin  # noqa: F401
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.leaderboard.metrics import Reference
+from rfdn_plugin.leaderboard.measure.metrics import Reference
+from rfdn_plugin.utils.errors import RFDNError
 
 CROPS = [2, 3, 4]
 
@@ -42,8 +42,8 @@ def test_numbers_agree_with_scikit_image(crop):
     sr = noisy(hr)
     scores = Reference(hr, crop).score(sr)
     weights = np.array([65.481, 128.553, 24.966]) / 255
-    y_hr, y_sr = ((picture @ weights + 16)[crop:-crop, crop:-crop] for picture in (hr, sr))
-    inner_hr, inner_sr = (picture[crop:-crop, crop:-crop] for picture in (hr, sr))
+    y_hr, y_sr = ((image @ weights + 16)[crop:-crop, crop:-crop] for image in (hr, sr))
+    inner_hr, inner_sr = (image[crop:-crop, crop:-crop] for image in (hr, sr))
     assert scores['psnr_y'] == pytest.approx(peak_signal_noise_ratio(y_hr, y_sr, data_range=255), abs=1e-5)
     assert scores['psnr_rgb'] == pytest.approx(peak_signal_noise_ratio(inner_hr, inner_sr, data_range=255), abs=1e-9)
     _, ssim = structural_similarity(
@@ -76,17 +76,17 @@ def test_colour_order_matters():
 
 def test_another_size_is_refused_with_both():
     hr = photograph('coffee')
-    with pytest.raises(RFDNError, match='the picture is 74x60 and HR 75x61'):
+    with pytest.raises(RFDNError, match='the image is 74x60 and HR 75x61'):
         Reference(hr, 2).score(hr[:60, :74])
 
 
-def test_a_picture_too_small_for_ssim_is_refused():
+def test_a_image_too_small_for_ssim_is_refused():
     with pytest.raises(RFDNError, match='too small for SSIM'):
         Reference(photograph('coffee', (16, 40)), 4)
 
 
 def test_verification_notices_a_deviation(monkeypatch):
-    from rfdn_plugin.leaderboard import metrics
+    from rfdn_plugin.leaderboard.measure import metrics
 
     hr = photograph('coffee')
     monkeypatch.setattr(metrics, 'calculate_ssim', lambda *_: 0.5)

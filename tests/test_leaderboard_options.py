@@ -1,4 +1,4 @@
-"""The leaderboard's option file: what is read, and how faults are named."""
+"""The leaderboard's option file: what is read, and how problems are named."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.leaderboard.options import BicubicEntry, NetworkEntry, PublishedEntry, load_options, parse_options
-from rfdn_plugin.leaderboard.published import published_names, published_row
+from rfdn_plugin.leaderboard.report.published import published_names, published_row
+from rfdn_plugin.utils.errors import RFDNError
 
 SETS = {'Set5': {'hr': 'HR', 'lr': 'LR'}}
 BICUBIC = {'type': 'bicubic', 'scale': 2}
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent.parent / 'options' / 'leaderboard'
 BENCHMARKS = ['benchmarks_x2', 'benchmarks_x3', 'benchmarks_x4', 'ntire_x4']
 
 
-def faults_of(**content) -> str:
+def problems_of(**content) -> str:
     with pytest.raises(RFDNError) as caught:
         parse_options({'name': 'n', 'sets': SETS, 'entries': [BICUBIC], **content}, 'file.yml')
     assert str(caught.value).startswith('file.yml: ')
@@ -39,7 +39,7 @@ def test_the_benchmarks_stand_beside_published_rows(name):
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_shipped_sets_are_those_of_the_test_options(scale, repository):
     """The same names and folders as in options/test, so that validation and leaderboard speak of the same sets."""
-    from rfdn_plugin.yaml_files import read_yaml
+    from rfdn_plugin.options.yaml_io import read_yaml
 
     theirs = read_yaml(repository / f'options/test/RFDN/test_RFDN_x{scale}.yml')['datasets']
     ours = load_options(repository / f'options/leaderboard/benchmarks_x{scale}.yml').sets
@@ -57,7 +57,7 @@ def test_the_design_document_s_kinds_of_entries():
                 {'name': 'official', 'type': 'E_RFDN', 'scale': 4, 'weights': 'RFDN_AIM.pth', 'img_range': 255},
                 {'name': 'mine', 'scale': 2, 'weights': 'net_g_latest.pth', 'param_key': 'params_ema'},
                 {'name': 'Bicubic', 'type': 'bicubic', 'scale': 4},
-                {'name': 'pictures', 'type': 'images', 'scale': 4, 'dir': 'results/{set}'},
+                {'name': 'images', 'type': 'images', 'scale': 4, 'dir': 'results/{set}'},
                 {'published': 'RFDN', 'scale': 4},
             ],
             'latency': {'threads': 1, 'runs': 20},
@@ -92,7 +92,10 @@ def test_the_design_document_s_kinds_of_entries():
             'entries[0].dri: unknown key (did you mean dir?)',
         ),
         # which entries of other kinds have
-        ({'entries': [{**BICUBIC, 'weights': 'w'}]}, 'entries[0].weights: unknown key (known: scale, name, metrics, type).'),
+        (
+            {'entries': [{**BICUBIC, 'weights': 'w'}]},
+            'entries[0].weights: unknown key (known: scale, name, metrics, type).',
+        ),
         ({'entries': [{'name': 'a', 'type': 'sharp', 'scale': 2}]}, "no type 'sharp' (known: RFDN, "),
         ({'entries': []}, 'at least 1 item'),
         ({'entries': ['bicubic']}, 'an entry is a mapping'),
@@ -100,17 +103,17 @@ def test_the_design_document_s_kinds_of_entries():
         ({'metrics': {'niqe': {'crop_border': 4}}}, 'metrics.niqe has no type'),
         ({'metrics': {'psnr_y': {'type': 'calculate_psnr'}}}, 'give the further metric another name'),
         ({'name': 'a/b'}, 'name: '),
-        ({'report': {'pictures': -1}}, 'report.pictures: input should be greater than or equal to 0, not -1'),
-        ({'report': {'pictures': {'Set5': 'baby'}}}, 'report.pictures.Set5: '),
+        ({'report': {'images': -1}}, 'report.images: input should be greater than or equal to 0, not -1'),
+        ({'report': {'images': {'Set5': 'baby'}}}, 'report.images.Set5: '),
         ({'device': 'gpu'}, "device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"),
     ],
 )
-def test_faults_are_named_with_their_place(content, said):
-    assert said in faults_of(**content)
+def test_problems_are_named_with_their_place(content, said):
+    assert said in problems_of(**content)
 
 
-def test_all_faults_are_told_at_once():
-    told = faults_of(latencie={}, entries=[{'nam': 'a', 'weights': 'w', 'scale': 2}, {'type': 'bicubik', 'scale': 2}])
+def test_all_problems_are_told_at_once():
+    told = problems_of(latencie={}, entries=[{'nam': 'a', 'weights': 'w', 'scale': 2}, {'type': 'bicubik', 'scale': 2}])
     assert all(part in told for part in ('latencie', 'entries[0].name: missing', 'entries[0].nam:', 'bicubik'))
 
 

@@ -11,19 +11,19 @@ import pytest
 from small_sets import make_set, photograph, write
 
 from rfdn_plugin.data.bicubic import mod_crop
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.leaderboard.measure.sets import LR_SOURCES, check_pair, open_set
 from rfdn_plugin.leaderboard.options import SetOptions
-from rfdn_plugin.leaderboard.sets import LR_SOURCES, check_pair, open_set
+from rfdn_plugin.utils.errors import RFDNError
 
 
 def opened(section: dict, scale: int = 2):
     return open_set('Small', SetOptions(**section), scale)
 
 
-def test_pictures_are_read_as_basicsr_reads_them(tmp_path):
-    picture = opened(make_set(tmp_path)).read(0)
-    assert picture.name == 'astronaut' and picture.lr.shape == (3, 30, 37)
-    np.testing.assert_array_equal(picture.hr, mod_crop(photograph('astronaut'), 2))
+def test_images_are_read_as_basicsr_reads_them(tmp_path):
+    image = opened(make_set(tmp_path)).read(0)
+    assert image.name == 'astronaut' and image.lr.shape == (3, 30, 37)
+    np.testing.assert_array_equal(image.hr, mod_crop(photograph('astronaut'), 2))
 
 
 @pytest.mark.parametrize('div2k_names', [True, False])
@@ -40,7 +40,7 @@ def test_another_template_is_taken_from_the_options(tmp_path):
     assert len(opened({**section, 'filename_tmpl': '{}_small{scale}'})) == 4
 
 
-def test_an_lmdb_gives_the_same_pictures_as_folders(tmp_path):
+def test_an_lmdb_gives_the_same_images_as_folders(tmp_path):
     import rfdn_plugin  # noqa: F401
 
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs  # isort: skip
@@ -60,7 +60,7 @@ def test_an_lmdb_gives_the_same_pictures_as_folders(tmp_path):
         assert check_pair(from_lmdb, index)['lr'] == 'symmetric'
 
 
-def test_the_digest_changes_with_a_picture_and_with_nothing_else(tmp_path):
+def test_the_digest_changes_with_a_image_and_with_nothing_else(tmp_path):
     section = make_set(tmp_path)
     before = opened(section).digest
     assert opened(section).digest == before
@@ -77,11 +77,11 @@ def remove(name):
     [
         (remove('X2/coffeex2.png'), 'no LR in .* for coffee: complete the set'),
         (remove('HR/coffee.png'), r'no HR in .* for coffeex2 \(LR\)'),
-        (lambda root: (root / 'HR/Thumbs.db').write_bytes(b'x'), 'Thumbs.db, which is no picture'),
-        (lambda root: shutil.copy(root / 'HR/coffee.png', root / 'HR/coffee.bmp'), 'two pictures named coffee'),
+        (lambda root: (root / 'HR/Thumbs.db').write_bytes(b'x'), 'Thumbs.db, which is no image'),
+        (lambda root: shutil.copy(root / 'HR/coffee.png', root / 'HR/coffee.bmp'), 'two images named coffee'),
         (lambda root: (root / 'X2/coffeex2.png').rename(root / 'X2/coffeex2.bmp'), 'of another file type'),
         (lambda root: shutil.rmtree(root / 'X2'), 'no folder .*X2'),
-        (lambda root: [file.unlink() for file in (root / 'HR').iterdir()], 'holds no pictures'),
+        (lambda root: [file.unlink() for file in (root / 'HR').iterdir()], 'holds no images'),
     ],
 )
 def test_a_set_that_does_not_pair_is_refused_by_name(tmp_path, harm, said):
@@ -120,7 +120,7 @@ def test_other_lr_is_told_apart_with_its_difference(tmp_path):
     assert 'not' in LR_SOURCES['other']
 
 
-def test_a_grey_picture_is_read_as_three_channels_and_named(tmp_path):
+def test_a_grey_image_is_read_as_three_channels_and_named(tmp_path):
     section = make_set(tmp_path)
     for file in (tmp_path / 'HR' / 'coffee.png', tmp_path / 'X2' / 'coffeex2.png'):
         cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
@@ -142,8 +142,8 @@ def test_sizes_that_do_not_fit_are_refused_with_the_scale_that_would(tmp_path):
         check_pair(test_set, test_set.names.index('coffee'))
 
 
-@pytest.mark.parametrize('content', [b'', b'no picture'], ids=['empty', 'text'])
-def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+@pytest.mark.parametrize('content', [b'', b'no image'], ids=['empty', 'text'])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
     section = make_set(tmp_path)
     (tmp_path / 'X2' / 'coffeex2.png').write_bytes(content)
     test_set = opened(section)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from rfdn_plugin.leaderboard import ntire
-from rfdn_plugin.leaderboard.significance import compare_all
+from rfdn_plugin.leaderboard.measure import ntire
+from rfdn_plugin.leaderboard.measure.significance import compare_all
 
 SETTINGS = {'resamples': 2000, 'confidence': 0.95}
 
@@ -17,10 +17,10 @@ def scores(values) -> dict[str, float]:
     return {f'p{number}': float(value) for number, value in enumerate(values)}
 
 
-def test_a_steady_difference_is_real_although_pictures_differ_more():
+def test_a_steady_difference_is_real_although_images_differ_more():
     base = np.random.default_rng(0).normal(30, 4, 30)
     (pair,) = compare_all({'a': scores(base + 0.05), 'b': scores(base)}, **SETTINGS)
-    assert pair['difference'] == pytest.approx(0.05) and not pair['crosses_zero'] and not pair['few_pictures']
+    assert pair['difference'] == pytest.approx(0.05) and not pair['crosses_zero'] and not pair['few_images']
 
 
 def test_chance_is_recognised():
@@ -40,9 +40,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 0.84 <= covered / 200 <= 0.96
 
 
-def test_equal_entries_and_few_pictures():
+def test_equal_entries_and_few_images():
     (pair,) = compare_all({'a': scores([30, 31, 32]), 'b': scores([30, 31, 32])}, **SETTINGS)
-    assert pair['crosses_zero'] and pair['few_pictures'] and pair['difference'] == 0
+    assert pair['crosses_zero'] and pair['few_images'] and pair['difference'] == 0
 
 
 def test_all_pairs_in_order_and_the_same_again():

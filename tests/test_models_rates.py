@@ -8,13 +8,15 @@ import pytest
 import torch
 from test_models_rfdn_model import build, options  # noqa: F401
 
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 STEPS = 6
 SCHEDULES = {
     'another rate': {'optim_g': {'type': 'Adam', 'lr': 1e-4}},
     'earlier milestones': {'scheduler': {'type': 'MultiStepLR', 'milestones': [2, 4, 9], 'gamma': 0.5}},
-    'a cosine': {'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [20], 'restart_weights': [1], 'eta_min': 1e-7}},
+    'a cosine': {
+        'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [20], 'restart_weights': [1], 'eta_min': 1e-7}
+    },
     'both': {
         'optim_g': {'type': 'Adam', 'lr': 3e-4, 'betas': [0.8, 0.9]},
         'scheduler': {'type': 'MultiStepLR', 'milestones': [3], 'gamma': 0.1},

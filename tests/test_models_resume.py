@@ -16,7 +16,7 @@ import torch
 from isolated import run_code
 from test_train import REPOSITORY, assert_equal, option_file, rfdn, small, weights
 
-from rfdn_plugin.models import resume
+from rfdn_plugin.training import resume
 
 OURS = {'datasets:train:sample_seed': 7}
 STOCK = {'datasets:train:type': 'PairedImageDataset', 'datasets:train:sample_seed': '~'}
@@ -198,7 +198,9 @@ def test_what_the_options_say_of_the_learning_rate_holds_when_a_training_goes_on
     outcome = rfdn(*later, cwd=tmp_path)
     assert outcome.returncode == 0, outcome.stderr[-2000:]
     assert 'train.optim_g and train.scheduler changed' in outcome.stderr
-    rates = [line.partition('lr:(')[2][:9] for line in outcome.stderr.splitlines() if 'iter:' in line and 'lr:(' in line]
+    rates = [
+        line.partition('lr:(')[2][:9] for line in outcome.stderr.splitlines() if 'iter:' in line and 'lr:(' in line
+    ]
     assert rates == ['5.000e-05'] * 3 + ['2.500e-05'] * 2
     again = rfdn(*later, 'train:total_iter=11', cwd=tmp_path)
     assert 'changed since' not in again.stderr and 'lr:(2.500e-05,)' in again.stderr
@@ -207,7 +209,7 @@ def test_what_the_options_say_of_the_learning_rate_holds_when_a_training_goes_on
 
 
 def test_random_states_are_restored():
-    from rfdn_plugin.models.resume import random_state, set_random_state
+    from rfdn_plugin.training.resume import random_state, set_random_state
 
     def draw() -> tuple:
         return random.random(), np.random.rand(), torch.rand(1).item()

@@ -11,8 +11,8 @@ import torch
 
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.errors import RFDNError
 from rfdn_plugin.models import rfdn_model
+from rfdn_plugin.utils.errors import RFDNError
 
 SMALL = {'num_feat': 12, 'num_block': 2}
 
@@ -159,7 +159,7 @@ def test_a_failed_write_stops_the_run_and_leaves_the_old_file(options: dict, mon
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr('rfdn_plugin.files.os.fsync', full)
+    monkeypatch.setattr('rfdn_plugin.utils.files.os.fsync', full)
     with pytest.raises(RFDNError, match=r'cannot write .*net_g_latest\.pth.*No space left.*--auto_resume'):
         model.save(epoch=-1, current_iter=-1)
     assert path.read_bytes() == before and [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -203,7 +203,7 @@ def test_the_average_is_not_held_back_by_the_start(options: dict):
 def test_every_network_starts_from_its_other_scale(options: dict, name: str):
     """As `rfdn transfer` would make it: the body is the file's, the upsampler resampled, whatever it is made of."""
     from rfdn_plugin.weights.loading import load_network
-    from rfdn_plugin.weights.transfer import to_scale
+    from rfdn_plugin.weights.transfer.resample import to_scale
 
     arguments = {key: value for key, value in options['network_g'].items() if key not in ('type', 'upscale')}
     arguments = arguments if 'RFDN' in name else {}

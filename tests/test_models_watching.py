@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_models_rfdn_model import build, options  # noqa: F401 (a fixture)
 
-from rfdn_plugin.models.watching import DivergedError, LossWatch, ProgressLogger
+from rfdn_plugin.training.monitor import DivergedError, LossWatch, ProgressLogger
 
 
 def watched(values: list[float], limit: float | None = 100) -> LossWatch:

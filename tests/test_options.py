@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.options import load_test_options, load_training_options
-from rfdn_plugin.yaml_files import read_yaml
+from rfdn_plugin.options.load import load_test_options, load_training_options
+from rfdn_plugin.options.yaml_io import read_yaml
+from rfdn_plugin.utils.errors import RFDNError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name != 'quickstart')
@@ -168,7 +168,7 @@ def test_every_dataset_section_builds(path: Path, tiny_data: Path, monkeypatch: 
 
 @pytest.mark.parametrize('path', [*TRAIN_FILES, *TEST_FILES], ids=name_of)
 def test_every_set_to_validate_or_test_on_builds(path: Path, photographs: Path, tmp_path: Path):
-    """With the folders pointed at pictures that are named as the file says."""
+    """With the folders pointed at images that are named as the file says."""
     from basicsr.data import build_dataset
 
     options = (load_training_options if path in TRAIN_FILES else load_test_options)(path)
@@ -178,9 +178,11 @@ def test_every_set_to_validate_or_test_on_builds(path: Path, photographs: Path, 
             continue
         folder = tmp_path / phase
         folder.mkdir()
-        for picture in photographs.iterdir():
-            (folder / f'{picture.stem}x{scale}.png').symlink_to(picture)
-        section.update(phase=phase.partition('_')[0], scale=scale, dataroot_gt=str(photographs), dataroot_lq=str(folder))
+        for image in photographs.iterdir():
+            (folder / f'{image.stem}x{scale}.png').symlink_to(image)
+        section.update(
+            phase=phase.partition('_')[0], scale=scale, dataroot_gt=str(photographs), dataroot_lq=str(folder)
+        )
         sample = build_dataset(section)[1]
         assert sample['gt'].shape[0] == sample['lq'].shape[0] == channels
         assert Path(sample['lq_path']).stem == f'{Path(sample["gt_path"]).stem}x{scale}'
@@ -214,7 +216,10 @@ def test_every_set_to_validate_or_test_on_builds(path: Path, photographs: Path, 
         (['train:pixel_opt=~'], ['neither pixel_opt nor perceptual_opt']),
         (['datasets:train:prefetch_mode=cuda'], ['datasets.train', 'pin_memory']),
         (['datasets:train:type=PairedImageDataset'], ['datasets.train', 'sample_seed', 'FastPairedImageDataset']),
-        (['datasets:train:resident=true', 'datasets:train:sample_seed=~'], ['datasets.train', 'resident', 'sample_seed']),
+        (
+            ['datasets:train:resident=true', 'datasets:train:sample_seed=~'],
+            ['datasets.train', 'resident', 'sample_seed'],
+        ),
         (['datasets:train:resident=true', 'datasets:train:color=y'], ['datasets.train', 'resident', 'color']),
         (['train:precision=fp8'], ['train.precision', 'bf16', 'fp8']),
         (['train:accumulate=0'], ['train.accumulate', 'greater than or equal to 1']),
@@ -240,7 +245,7 @@ def test_every_set_to_validate_or_test_on_builds(path: Path, photographs: Path, 
     ],
     ids=lambda value: value[0] if isinstance(value, list) else '',
 )
-def test_a_fault_is_one_line_that_names_the_key_and_the_cure(overrides: list[str], words: list[str]):
+def test_a_problem_is_one_line_that_names_the_key_and_the_cure(overrides: list[str], words: list[str]):
     with pytest.raises(RFDNError) as error:
         load_training_options(EXAMPLE, overrides)
     message = str(error.value)
@@ -248,11 +253,11 @@ def test_a_fault_is_one_line_that_names_the_key_and_the_cure(overrides: list[str
     assert all(word in message for word in words), message
 
 
-def test_all_faults_are_listed_at_once():
+def test_all_problems_are_listed_at_once():
     with pytest.raises(RFDNError) as error:
         load_training_options(EXAMPLE, ['train:total_iter=0', 'scael=3', 'logger:print_freq=no'])
     lines = str(error.value).splitlines()
-    assert '3 faults' in lines[0] and len(lines) == 4
+    assert '3 problems' in lines[0] and len(lines) == 4
 
 
 @pytest.mark.parametrize('text', ['1e-3', '1E-3', '.1e-2', '+1e-3', '0.001', '1.0e-3'])

@@ -10,8 +10,9 @@ import pytest
 from test_train import option_file, small
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
-from rfdn_plugin import preflight, resources
-from rfdn_plugin.options import load_training_options
+from rfdn_plugin.options.load import load_training_options
+from rfdn_plugin.training import preflight
+from rfdn_plugin.training.preflight import resources
 
 Usage = namedtuple('Usage', 'total used free')
 
@@ -21,15 +22,15 @@ def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object)
     return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
 
 
-def test_a_sound_training_has_no_faults(tmp_path, tiny_data, photographs):
+def test_a_sound_training_has_no_problems(tmp_path, tiny_data, photographs):
     assert check(tmp_path, tiny_data, photographs) == []
 
 
 def test_a_disk_without_room_for_the_checkpoints(tmp_path, tiny_data, photographs, monkeypatch):
     """As many as will be kept at one time, with optimizer and average, and the files at the end."""
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
-    (fault,) = check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': '~'})
-    assert 'logger.save_checkpoint_freq' in fault and '200 checkpoints' in fault and 'keep_checkpoints' in fault
+    (problem,) = check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': '~'})
+    assert 'logger.save_checkpoint_freq' in problem and '200 checkpoints' in problem and 'keep_checkpoints' in problem
     assert check(tmp_path, tiny_data, photographs, **{'train:total_iter': 1000, 'logger:keep_checkpoints': 1}) == []
 
 
@@ -37,13 +38,13 @@ def test_a_training_that_goes_on_needs_room_for_the_rest_alone(tmp_path, monkeyp
     """After a full disk some room was made: what is written already must not be asked for again."""
     import torch
 
-    net, faults = torch.nn.Conv2d(3, 100, 3), []
+    net, problems = torch.nn.Conv2d(3, 100, 3), []
     options = {'logger': {'save_checkpoint_freq': 10}, 'train': {'total_iter': 1000}}
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(0, 0, 4 * 2800 * 3 * 20))
-    resources.check_disk(options, net, tmp_path, 0, faults)
-    assert len(faults) == 1 and '100 checkpoints' in faults[0]
-    resources.check_disk(options, net, tmp_path, 900, faults)
-    assert len(faults) == 1
+    resources.check_disk(options, net, tmp_path, 0, problems)
+    assert len(problems) == 1 and '100 checkpoints' in problems[0]
+    resources.check_disk(options, net, tmp_path, 900, problems)
+    assert len(problems) == 1
 
 
 def test_the_disk_of_the_experiments_counts(tmp_path, tiny_data, photographs, monkeypatch):
@@ -77,16 +78,16 @@ def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeyp
     monkeypatch.setattr(resources, 'gpu_memory', lambda: 10**9)
     large = {'num_gpu': 1, 'network_g:num_feat': 48, 'network_g:num_block': 6, 'datasets:train:gt_size': 96}
     large |= {'datasets:train:batch_size_per_gpu': 32, 'datasets:train:dataset_enlarge_ratio': 10}
-    (fault,) = check(tmp_path, tiny_data, photographs, **large)
-    assert 'batch_size_per_gpu' in fault and 'train.accumulate to 2' in fault and 'the GPU has 1.0 GB' in fault
+    (problem,) = check(tmp_path, tiny_data, photographs, **large)
+    assert 'batch_size_per_gpu' in problem and 'train.accumulate to 2' in problem and 'the GPU has 1.0 GB' in problem
     large |= {'train:accumulate': 4}
     assert check(tmp_path, tiny_data, photographs, **large) == []
     monkeypatch.setattr(preflight, '_resident_bytes', lambda options, pairs: 10**9)
-    (fault,) = check(tmp_path, tiny_data, photographs, **large)
-    assert 'datasets.train.resident' in fault and 'the pictures take 1.0 GB' in fault
+    (problem,) = check(tmp_path, tiny_data, photographs, **large)
+    assert 'datasets.train.resident' in problem and 'the images take 1.0 GB' in problem
 
 
-def test_pictures_in_memory_are_counted_as_they_will_lie_there(tiny_data, photographs):
+def test_images_in_memory_are_counted_as_they_will_lie_there(tiny_data, photographs):
     entries = small(tiny_data, photographs, **{'datasets:train:resident': 'true'})
     options = load_training_options(option_file(), entries)
     pairs = preflight.find_pairs('datasets.train', options['datasets']['train'], [])
@@ -115,9 +116,9 @@ def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, p
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             (net(torch.rand(2, 3, 24, 24)) - 1).abs().mean()
         parameters = sum(parameter.numel() for parameter in net.parameters())
-        pictures = 4 * 2 * 3 * (24**2 + 48**2)
+        images = 4 * 2 * 3 * (24**2 + 48**2)
         estimate = resources.memory_of_a_step(options, net)
-        assert estimate == sum(kept.values()) + 20 * parameters + pictures + resources.CONTEXT_BYTES
+        assert estimate == sum(kept.values()) + 20 * parameters + images + resources.CONTEXT_BYTES
         halved = {**options, 'train': {**options['train'], 'accumulate': 2}}
         assert resources.memory_of_a_step(halved, net) < estimate
 
@@ -140,25 +141,25 @@ def test_what_is_not_installed_is_said(tmp_path, tiny_data, photographs, monkeyp
     found = preflight.importlib.util.find_spec
     monkeypatch.setattr(preflight.importlib.util, 'find_spec', lambda name: None if name == absent else found(name))
     monkeypatch.setattr(shutil, 'which', lambda name: None)
-    (fault,) = check(tmp_path, tiny_data, photographs, **changes)
-    assert all(word in fault for word in words), fault
+    (problem,) = check(tmp_path, tiny_data, photographs, **changes)
+    assert all(word in problem for word in words), problem
 
 
-# --- pictures in folders ---------------------------------------------------------------------------------------------
+# --- images in folders ---------------------------------------------------------------------------------------------
 @pytest.fixture
 def folders(tmp_path: Path, photographs: Path) -> Path:
     """HR of 96x96 pixels, and LR/2 and LR/3 under the same names."""
     import cv2
 
     (tmp_path / 'HR').mkdir()
-    for picture in photographs.iterdir():
-        pixels = cv2.imread(str(picture))
-        cv2.imwrite(str(tmp_path / 'HR' / picture.name), pixels)
+    for image in photographs.iterdir():
+        pixels = cv2.imread(str(image))
+        cv2.imwrite(str(tmp_path / 'HR' / image.name), pixels)
         for scale in (2, 3):
             folder = tmp_path / 'LR' / str(scale)
             folder.mkdir(parents=True, exist_ok=True)
             small_one = cv2.resize(pixels, (96 // scale, 96 // scale), interpolation=cv2.INTER_AREA)
-            cv2.imwrite(str(folder / picture.name), small_one)
+            cv2.imwrite(str(folder / image.name), small_one)
     return tmp_path
 
 
@@ -170,29 +171,33 @@ def in_folders(phase: str, folders: Path, scale: int = 2) -> dict[str, object]:
 
 
 @pytest.mark.parametrize('phase', ['train', 'val'])
-def test_pictures_in_folders_are_of_the_scale(folders, tmp_path, tiny_data, photographs, phase):
+def test_images_in_folders_are_of_the_scale(folders, tmp_path, tiny_data, photographs, phase):
     assert check(tmp_path, tiny_data, photographs, **in_folders(phase, folders)) == []
-    (fault,) = check(tmp_path, tiny_data, photographs, **in_folders(phase, folders, scale=3))
-    assert all(word in fault for word in (f'datasets.{phase}', '9 pairs are not of scale 2', 'HR 96x96, LR 32x32')), fault
+    (problem,) = check(tmp_path, tiny_data, photographs, **in_folders(phase, folders, scale=3))
+    assert all(word in problem for word in (f'datasets.{phase}', '9 pairs are not of scale 2', 'HR 96x96, LR 32x32')), (
+        problem
+    )
 
 
-@pytest.mark.parametrize(('phase', 'faults'), [('train', 1), ('val', 0)])
-def test_what_a_crop_to_a_multiple_leaves_over_is_no_fault_in_validation(
-    folders, tmp_path, tiny_data, photographs, phase, faults
+@pytest.mark.parametrize(('phase', 'problems'), [('train', 1), ('val', 0)])
+def test_what_a_crop_to_a_multiple_leaves_over_is_no_problem_in_validation(
+    folders, tmp_path, tiny_data, photographs, phase, problems
 ):
     import cv2
 
     path = next((folders / 'HR').iterdir())
     cv2.imwrite(str(path), cv2.copyMakeBorder(cv2.imread(str(path)), 0, 11, 0, 1, cv2.BORDER_REPLICATE))
-    assert len(check(tmp_path, tiny_data, photographs, **in_folders(phase, folders))) == faults
+    assert len(check(tmp_path, tiny_data, photographs, **in_folders(phase, folders))) == problems
 
 
-def test_small_pictures_in_folders(folders, tmp_path, tiny_data, photographs):
-    (fault,) = check(tmp_path, tiny_data, photographs, **in_folders('train', folders), **{'datasets:train:gt_size': 98})
-    assert '9 pictures are smaller than gt_size 98' in fault
+def test_small_images_in_folders(folders, tmp_path, tiny_data, photographs):
+    (problem,) = check(
+        tmp_path, tiny_data, photographs, **in_folders('train', folders), **{'datasets:train:gt_size': 98}
+    )
+    assert '9 images are smaller than gt_size 98' in problem
 
 
-def test_a_file_that_is_no_picture_is_left_to_the_reader(folders, tmp_path, tiny_data, photographs):
+def test_a_file_that_is_no_image_is_left_to_the_reader(folders, tmp_path, tiny_data, photographs):
     for folder in ('HR', 'LR/2'):
-        (folders / folder / 'notes.png').write_text('no picture')
+        (folders / folder / 'notes.png').write_text('no image')
     assert check(tmp_path, tiny_data, photographs, **in_folders('val', folders)) == []

@@ -12,8 +12,8 @@ import pytest
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
-from rfdn_plugin.schema import KINDS, json_schema
-from rfdn_plugin.yaml_files import read_yaml
+from rfdn_plugin.options.json_schema import KINDS, json_schema
+from rfdn_plugin.options.yaml_io import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FILES = sorted(REPOSITORY.glob('options/**/*.yml'))
@@ -25,7 +25,7 @@ def schemas() -> dict[str, dict]:
     return {kind: json_schema(kind) for kind in KINDS}
 
 
-def faults(schema: dict, options: dict) -> list[str]:
+def problems(schema: dict, options: dict) -> list[str]:
     return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(options)]
 
 
@@ -43,7 +43,7 @@ def test_every_option_file_names_its_schema_and_follows_it(path, schemas):
     assert marker == '# yaml-language-server: '
     kind = path.relative_to(REPOSITORY / 'options').parts[0]
     assert (path.parent / named).resolve() == REPOSITORY / f'options/schemas/{kind}.json'
-    assert faults(schemas[kind], read_yaml(path)) == []
+    assert problems(schemas[kind], read_yaml(path)) == []
 
 
 def test_every_network_is_there_with_its_own_arguments(schemas):
@@ -76,7 +76,7 @@ def test_every_network_is_there_with_its_own_arguments(schemas):
 def test_the_schema_finds_what_the_check_finds(change, word, schemas):
     options = copy.deepcopy(read_yaml(EXAMPLE))
     change(options)
-    found = faults(schemas['train'], options)
+    found = problems(schemas['train'], options)
     assert found and (word in ' '.join(found) or word == 'network_g')
 
 

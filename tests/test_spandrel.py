@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.convert import convert, write_weights
 from rfdn_plugin.weights.loading import build_network, identify_file, load_network
@@ -77,7 +77,7 @@ def test_networks_that_start_as_interpolation_are_recognised(tmp_path: Path, typ
 
 def test_the_size_that_attention_needs(data_root, tmp_path: Path):
     """Channel attention needs none."""
-    from rfdn_plugin.weights.transfer import to_scale
+    from rfdn_plugin.weights.transfer.resample import to_scale
 
     network = to_scale(identify_file(data_root / 'weights/official/RFDN_AIM.pth'), 2)
     write_weights(tmp_path / 'x2.pth', network.state_dict(), model_card('E_RFDN', {'upscale': 2}), 'basicsr')

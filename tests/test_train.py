@@ -70,7 +70,7 @@ def test_the_same_weights_as_basicsrs_own_pipeline(tmp_path: Path, tiny_data: Pa
     """One option file, 10 iterations: by `rfdn train`, and by `train_pipeline` after `import rfdn_plugin`."""
     import yaml
 
-    from rfdn_plugin.options import load_training_options
+    from rfdn_plugin.options.load import load_training_options
 
     options = load_training_options(option_file(), small(tiny_data, photographs))
     path = tmp_path / 'options.yml'
@@ -117,13 +117,13 @@ def test_x2_from_scratch_x3_and_x4_from_it_and_the_tests_of_all(tmp_path: Path, 
         outcome = rfdn('test', '-opt', test_file, '--force_yml', *entries, cwd=tmp_path)
         assert outcome.returncode == 0, outcome.stderr[-2000:]
         assert 'Validation photographs' in outcome.stderr and '# psnr' in outcome.stderr
-        pictures = tmp_path / f'results/test_RFDN_x{scale}/visualization/photographs'
-        assert len(list(pictures.glob('*.png'))) == 9
+        images = tmp_path / f'results/test_RFDN_x{scale}/visualization/photographs'
+        assert len(list(images.glob('*.png'))) == 9
     assert {entry.name for entry in tmp_path.iterdir()} == {'experiments', 'results'}
 
 
 def test_the_experiment_keeps_the_options_that_ran(tmp_path: Path, tiny_data: Path, photographs: Path):
-    from rfdn_plugin.options import load_training_options
+    from rfdn_plugin.options.load import load_training_options
 
     changes = small(tiny_data, photographs, **{'train:total_iter': 1, 'train:optim_g:lr': '1e-3', 'val:val_freq': 100})
     assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
@@ -159,7 +159,12 @@ def test_auto_resume_goes_on_where_it_stopped(tmp_path: Path, tiny_data: Path, p
 def test_the_best_and_the_newest_are_kept_with_their_card(tmp_path: Path, tiny_data: Path, photographs: Path):
     import json
 
-    changes = {'val:val_freq': 2, 'logger:save_checkpoint_freq': 2, 'logger:keep_checkpoints': 2, 'train:total_iter': 10}
+    changes = {
+        'val:val_freq': 2,
+        'logger:save_checkpoint_freq': 2,
+        'logger:keep_checkpoints': 2,
+        'train:total_iter': 10,
+    }
     changes = small(tiny_data, photographs, **changes)
     assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
     experiment = tmp_path / 'experiments/train_RFDN_x2_scratch'
@@ -193,7 +198,9 @@ def test_tensorboard_gets_losses_speed_and_results(tmp_path: Path, tiny_data: Pa
 WANDB = {'logger:use_tb_logger': 'true', 'logger:wandb:project': 'demo'}
 
 
-def test_wandb_without_a_key_is_a_line(tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_wandb_without_a_key_is_a_line(
+    tmp_path: Path, tiny_data: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+):
     pytest.importorskip('wandb', reason='W&B is not among the test dependencies: pip install wandb')
     pytest.importorskip('tensorboard')
     for name in ('WANDB_MODE', 'WANDB_API_KEY'):
@@ -219,7 +226,7 @@ def test_wandb_gets_them_too(tmp_path: Path, tiny_data: Path, photographs: Path,
 
 
 @pytest.mark.parametrize('scale', [2, 4])
-def test_pictures_that_stay_in_memory_give_the_same_training(
+def test_images_that_stay_in_memory_give_the_same_training(
     scale: int, tmp_path: Path, tiny_data: Path, photographs: Path
 ):
     """`resident: true` against a worker, over several epochs: the same batches, so the same weights."""
@@ -274,17 +281,17 @@ BAD_INPUT = {
     ),
     'keys differ': (
         {'datasets:train:dataroot_lq': 'short.lmdb'},
-        ['datasets.train', '1 HR pictures have no LR', 'photo0_s001'],
+        ['datasets.train', '1 HR images have no LR', 'photo0_s001'],
     ),
     'wrong scale': ({'datasets:train:dataroot_lq': '{tiny}/LR_bicubic_X3_sub.lmdb'}, ['not of scale 2', 'HR 96x96']),
     'gt_size': ({'datasets:train:gt_size': 31}, ['gt_size is 31', 'take 30']),
-    'large gt_size': ({'datasets:train:gt_size': 200}, ['9 pictures are smaller than gt_size 200']),
+    'large gt_size': ({'datasets:train:gt_size': 200}, ['9 images are smaller than gt_size 200']),
     'missing weights': ({'path:pretrain_network_g': 'gone.pth'}, ['path.pretrain_network_g', 'gone.pth']),
     'torn weights': ({'path:pretrain_network_g': 'torn.pth'}, ['path.pretrain_network_g', 'torn.pth']),
     'other network': ({'path:pretrain_network_g': 'other.pth'}, ['another network than RFDN', 'esa']),
-    'few pictures': (
+    'few images': (
         {'datasets:train:batch_size_per_gpu': 10, 'datasets:train:dataset_enlarge_ratio': 1},
-        ['9 pictures', 'nothing would be trained', 'dataset_enlarge_ratio to 2'],
+        ['9 images', 'nothing would be trained', 'dataset_enlarge_ratio to 2'],
     ),
     'arguments that do not go together': ({'network_g:distillation_rate': 2}, ['network_g', 'distillation_rate is 2']),
     'no GPU': ({'num_gpu': 999}, ['num_gpu', '999', 'auto']),
@@ -295,7 +302,7 @@ BAD_INPUT = {
             'datasets:val:dataroot_gt': '{photographs}',
             'datasets:val:dataroot_lq': 'jpegs',
         },
-        ['datasets.val', '9 HR pictures have no LR', 'photo0.png'],
+        ['datasets.val', '9 HR images have no LR', 'photo0.png'],
     ),
     'unknown key': ({'train:total_itr': 3}, ['train.total_itr', 'total_iter']),
     'an optimizer that fails': ({'train:optim_g:betas': '[0.9]'}, ['train.optim_g', 'Adam does not take']),
@@ -332,8 +339,8 @@ def test_bad_input(case: str, tmp_path: Path, tiny_data: Path, photographs: Path
     _lmdb_without_a_key(tmp_path, tiny_data)
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'jpegs').mkdir()
-    for picture in photographs.iterdir():
-        (tmp_path / 'jpegs' / f'{picture.stem}.jpg').write_bytes(picture.read_bytes())
+    for image in photographs.iterdir():
+        (tmp_path / 'jpegs' / f'{image.stem}.jpg').write_bytes(image.read_bytes())
     (tmp_path / 'torn.pth').write_bytes((tmp_path / 'other.pth').read_bytes()[:1000])
     before = sorted(entry.name for entry in tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
@@ -374,7 +381,11 @@ def test_going_on_with_another_network_is_refused_before_anything_is_written(
         (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat 12 (now 16)']),
         (['network_g:block_residual=false'], ['--auto_resume'], ['network_g', 'block_residual True (now False)']),
         ([f'path:resume_state={state}'], ['--auto_resume'], ['path.resume_state', 'leave one of the two out']),
-        (['train:total_iter=30', 'path:resume_state=renamed.state', 'network_g:num_feat=16'], [], ['num_feat 12 (now 16)']),
+        (
+            ['train:total_iter=30', 'path:resume_state=renamed.state', 'network_g:num_feat=16'],
+            [],
+            ['num_feat 12 (now 16)'],
+        ),
         ([f'path:resume_state={state}', 'name=other'], [], ['path.resume_state', 'net_g_10.pth', 'its own experiment']),
     ):
         assert main([*command, *entries, *flags]) == 1
@@ -429,7 +440,7 @@ def test_checkpoints_without_a_state_are_not_pushed_aside(
 def test_epochs_that_drop_their_last_batch_do_not_end_the_training_early(
     tmp_path: Path, tiny_data: Path, photographs: Path
 ):
-    """9 pictures are one batch of 5 an epoch; BasicSR plans two, and would stop after 6 of 10 iterations."""
+    """9 images are one batch of 5 an epoch; BasicSR plans two, and would stop after 6 of 10 iterations."""
     changes = small(
         tiny_data, photographs, **{'datasets:train:batch_size_per_gpu': 5, 'datasets:train:dataset_enlarge_ratio': 1}
     )

@@ -77,7 +77,7 @@ def run(cwd: Path, changes: list[str], processes: int, *flags: str) -> str:
 
 
 def settings(tiny_data: Path, photographs: Path, processes: int, **changes: object) -> list[str]:
-    """20 iterations over 9 pictures, in epochs whose samples two processes cannot share evenly."""
+    """20 iterations over 9 images, in epochs whose samples two processes cannot share evenly."""
     entries = {
         'datasets:train:dataset_enlarge_ratio': 3,
         'datasets:train:batch_size_per_gpu': BATCH // processes,
@@ -125,7 +125,7 @@ def test_a_training_goes_on_in_another_number_of_processes(tmp_path, tiny_data, 
 
 
 def test_the_numbers_of_a_validation_do_not_depend_on_the_processes(tmp_path, tiny_data):
-    """To the last bit: nine pictures over two processes, five and four."""
+    """To the last bit: nine images over two processes, five and four."""
     code = f"""
         import json, os, torch
         torch.set_num_threads(1)

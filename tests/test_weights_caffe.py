@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.caffe import read_caffemodel
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.loading import load_network
 
@@ -188,7 +188,7 @@ def test_broken_files_are_one_line(tmp_path: Path, damage: str, suffix: str, ten
         (pickle.dumps({'a': 1})[:-4], 'is torn'),
         (pickle.dumps(os.getcwd, protocol=2), '(posix.getcwd)'),
     ],
-    ids=['empty', 'Git LFS', 'picture', 'text', 'ONNX', 'torn', 'code'],
+    ids=['empty', 'Git LFS', 'image', 'text', 'ONNX', 'torn', 'code'],
 )
 def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: bytes, words: str, recwarn):
     (tmp_path / 'w.pth').write_bytes(content)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.cli import main
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.convert import convert, write_weights
@@ -147,7 +147,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_outputs_and_entries_that_would_do_harm_are_refused(tmp_path: Path, arguments, words, capsys):
     network = NETWORKS['RFDN'](upscale=2, num_feat=16, num_block=2)
     card = model_card('RFDN', {'upscale': 2, 'num_feat': 16, 'num_block': 2})
-    torch.save({'params': network.state_dict(), 'params_ema': network.state_dict(), 'metadata': card}, tmp_path / 'w.pth')
+    torch.save(
+        {'params': network.state_dict(), 'params_ema': network.state_dict(), 'metadata': card}, tmp_path / 'w.pth'
+    )
     (tmp_path / 'folder.pth').mkdir()
     before = (tmp_path / 'w.pth').read_bytes()
     command = ['convert', '--weights', str(tmp_path / 'w.pth')]

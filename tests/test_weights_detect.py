@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
-from rfdn_plugin.weights.detect import identify
+from rfdn_plugin.weights.identify import identify
 from rfdn_plugin.weights.loading import load_network
 
 CONFIGURATIONS = [

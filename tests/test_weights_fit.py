@@ -11,15 +11,15 @@ from benchmarks import mean, measure
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.transfer import FitPictures
-from rfdn_plugin.weights import fit
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.convert import write_weights
-from rfdn_plugin.weights.fit import NormalEquations, fit_upsampler
 from rfdn_plugin.weights.loading import load_network
-from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
+from rfdn_plugin.weights.transfer import fit
+from rfdn_plugin.weights.transfer.fit import NormalEquations, fit_upsampler
+from rfdn_plugin.weights.transfer.phases import Phases, read_phases, write_phases
+from rfdn_plugin.weights.transfer.run import FitImages
 
 
 def _network(name: str, upscale: int = 2, **arguments) -> torch.nn.Module:
@@ -29,7 +29,7 @@ def _network(name: str, upscale: int = 2, **arguments) -> torch.nn.Module:
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('upscale', [2, 3, 4])
-def test_an_upsampler_that_explains_the_pictures_is_found(name: str, upscale: int):
+def test_an_upsampler_that_explains_the_images_is_found(name: str, upscale: int):
     """HR made by the network itself with a known upsampler: the fit must find that one."""
     network = _network(name, upscale, img_range=255.0)
     colours = 1 if name == 'IDN' else 3
@@ -42,7 +42,7 @@ def test_an_upsampler_that_explains_the_pictures_is_found(name: str, upscale: in
         pairs = [(low, network(low[None])[0]) for low in lows]
     write_phases(network, Phases(torch.zeros_like(truth.weight), torch.zeros_like(truth.bias)))
     result = fit_upsampler(network, iter(pairs), ridge=1e-13)
-    assert (result.pictures, result.pixels) == (2, 22 * 28 + 29 * 18)
+    assert (result.images, result.pixels) == (2, 22 * 28 + 29 * 18)
     assert result.gain > 60
     with torch.no_grad():
         for low, high in pairs:
@@ -76,7 +76,7 @@ def test_the_error_that_it_reports_is_the_error():
     assert equations.mean_squared_error(phases) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_a_rough_picture_does_not_outvote_a_smooth_one():
+def test_a_rough_image_does_not_outvote_a_smooth_one():
     """Features that are alike with targets that contradict each other: the relative errors are balanced."""
     network = _network('RFDN')
     low = torch.rand(3, 20, 20)
@@ -118,7 +118,7 @@ def test_fewer_pixels_than_unknowns_still_give_finite_weights():
 
 @pytest.mark.parametrize('pairs', [[], [(torch.rand(3, 2, 8), torch.rand(3, 4, 16))]], ids=['none', 'too small'])
 def test_no_pixels_are_an_error(pairs: list):
-    with pytest.raises(RFDNError, match='no picture'):
+    with pytest.raises(RFDNError, match='no image'):
         fit_upsampler(_network('RFDN'), pairs)
 
 
@@ -127,7 +127,7 @@ def test_a_pair_that_does_not_fit_is_an_error():
         fit_upsampler(_network('RFDN'), [(torch.rand(3, 8, 8), torch.rand(3, 17, 16))])
 
 
-# --- pictures and the command --------------------------------------------------------------------------------------
+# --- images and the command --------------------------------------------------------------------------------------
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     network = _network('E_RFDN', 4)
@@ -138,8 +138,8 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize('scale', [2, 3])
 def test_a_folder_and_its_lmdb_give_the_same_pairs(photographs: Path, tiny_data: Path, scale: int):
-    from_folder = list(FitPictures(photographs, scale))
-    from_lmdb = list(FitPictures(tiny_data / 'HR_sub.lmdb', scale))
+    from_folder = list(FitImages(photographs, scale))
+    from_lmdb = list(FitImages(tiny_data / 'HR_sub.lmdb', scale))
     assert len(from_folder) == 9 and len(from_lmdb) >= 9
     low, high = from_folder[0]
     assert high.shape[0] == low.shape[0] == 3 and high.shape[1] == 96
@@ -150,20 +150,20 @@ def test_a_folder_and_its_lmdb_give_the_same_pairs(photographs: Path, tiny_data:
 
 def test_the_command_fits_and_says_so(weights: Path, photographs: Path, tmp_path: Path, capsys):
     output = tmp_path / 'o.safetensors'
-    arguments = ['--to-scale', '2', '--fit', str(photographs), '--pictures', '4', '-o', str(output)]
+    arguments = ['--to-scale', '2', '--fit', str(photographs), '--images', '4', '-o', str(output)]
     assert main(['transfer', '--weights', str(weights), *arguments]) == 0
     out = capsys.readouterr().out
-    assert 'fitted to 4 pictures' in out and 'error fell by' in out
+    assert 'fitted to 4 images' in out and 'error fell by' in out
     card = read_checkpoint(output).metadata
-    assert 'least squares from 4 pictures' in card['upsampler'] and card['upscale'] == '2'
+    assert 'least squares from 4 images' in card['upsampler'] and card['upscale'] == '2'
     assert load_network(output)[1].upscale == 2
     again = tmp_path / 'again.pth'
     assert main(['transfer', '--weights', str(output), '--to-scale', '3', '-o', str(again)]) == 0
     assert 'resampled from x2; that of x2: solved by least squares' in read_checkpoint(again).metadata['upsampler']
 
 
-def test_damaged_pictures_are_passed_over_and_counted(weights: Path, photographs: Path, tmp_path: Path, capsys):
-    folder = tmp_path / 'pictures'
+def test_damaged_images_are_passed_over_and_counted(weights: Path, photographs: Path, tmp_path: Path, capsys):
+    folder = tmp_path / 'images'
     shutil.copytree(photographs, folder)
     (folder / 'broken.png').write_bytes((folder / 'photo0.png').read_bytes()[:500])
     output = tmp_path / 'o.pth'
@@ -171,11 +171,13 @@ def test_damaged_pictures_are_passed_over_and_counted(weights: Path, photographs
         main(['transfer', '--weights', str(weights), '--to-scale', '2', '--fit', str(folder), '-o', str(output)]) == 0
     )
     out = capsys.readouterr().out
-    assert '1 skipped: damaged' in out and 'fitted to 9 pictures' in out
+    assert '1 skipped: damaged' in out and 'fitted to 9 images' in out
 
 
-def test_a_folder_of_damaged_pictures_says_what_is_wrong_with_them(weights: Path, photographs: Path, tmp_path: Path, capsys):
-    folder = tmp_path / 'pictures'
+def test_a_folder_of_damaged_images_says_what_is_wrong_with_them(
+    weights: Path, photographs: Path, tmp_path: Path, capsys
+):
+    folder = tmp_path / 'images'
     folder.mkdir()
     (folder / 'broken.png').write_bytes((photographs / 'photo0.png').read_bytes()[:500])
     arguments = ['--to-scale', '2', '--fit', str(folder), '-o', str(tmp_path / 'o.pth')]
@@ -198,9 +200,9 @@ def test_problems_are_found_before_the_work(weights: Path, photographs: Path, tm
 @pytest.mark.slow
 @pytest.mark.parametrize(('scale', 'least'), [(3, 34.33), (2, 37.88)])
 def test_set5_of_the_official_weights_at_other_scales(data_root, tmp_path: Path, scale: int, least: float):
-    """RFDN_AIM from x4, fitted on the training pictures of BSDS500. Minutes long."""
+    """RFDN_AIM from x4, fitted on the training images of BSDS500. Minutes long."""
     output = tmp_path / 'o.pth'
-    source, pictures = data_root / 'weights/official/RFDN_AIM.pth', data_root / 'train/BSDS500_train'
-    arguments = ['--weights', str(source), '--to-scale', str(scale), '--fit', str(pictures), '-o', str(output)]
+    source, images = data_root / 'weights/official/RFDN_AIM.pth', data_root / 'train/BSDS500_train'
+    arguments = ['--weights', str(source), '--to-scale', str(scale), '--fit', str(images), '-o', str(output)]
     assert main(['transfer', *arguments]) == 0
     assert mean(measure(load_network(output)[0], data_root, scale)).psnr_y >= least

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.archs.blocks import bilinear_phases
 from rfdn_plugin.cli import main
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.convert import write_weights
 from rfdn_plugin.weights.loading import identify_file, load_network
-from rfdn_plugin.weights.transfer import resample_phases, scale_of, to_scale, transferred_state
-from rfdn_plugin.weights.upsampler import Phases, read_phases, write_phases
+from rfdn_plugin.weights.transfer.phases import Phases, read_phases, write_phases
+from rfdn_plugin.weights.transfer.resample import resample_phases, scale_of, to_scale, transferred_state
 
 SCALES = (2, 3, 4)
 DIRECTIONS = list(itertools.permutations(SCALES, 2))

@@ -103,7 +103,7 @@ def pixel_shuffle_upsampler(num_feat: int, num_out_ch: int, upscale: int) -> nn.
 def pad_to_minimum(x: Tensor, minimum: int) -> Tensor:
     """`x` itself where both sides have `minimum` pixels, else extended to it below and to the right.
 
-    By reflection where the picture is large enough to be mirrored, by repeating its edge where it is not.
+    By reflection where the image is large enough to be mirrored, by repeating its edge where it is not.
     """
     height, width = x.shape[-2:]
     bottom, right = max(minimum - height, 0), max(minimum - width, 0)

@@ -2,7 +2,7 @@
 
 Paper: Z. Hui, X. Wang, X. Gao, "Fast and Accurate Single Image Super-Resolution via Information Distillation
 Network", CVPR 2018, arXiv 1803.09454. Every layer below was read from the official Caffe files (Zheng222/IDN-Caffe):
-widths, groups, slice points, slopes, strides and the alignment of the deconvolution to the picture. It works on
+widths, groups, slice points, slopes, strides and the alignment of the deconvolution to the image. It works on
 brightness alone (Y of BT.601) with values from 0 to 1, and adds its output to the bicubic enlargement.
 """
 
@@ -118,7 +118,7 @@ class IDN(nn.Module):
         for name in self.blocks:
             self.add_module(name, DBlock(num_feat=num_feat))
         # Tap k of LR pixel i lies at HR pixel i * upscale + k - padding: this padding is the official alignment, which
-        # leaves out the first upscale - 1 rows and columns of the picture; here they are given too.
+        # leaves out the first upscale - 1 rows and columns of the image; here they are given too.
         padding = self.KERNEL_SIZE // 2 + 1 - upscale
         self.upsample = nn.ConvTranspose2d(num_feat, num_out_ch, self.KERNEL_SIZE, stride=upscale, padding=padding)
         self.register_buffer('phases', cubic_phases(upscale), persistent=False)

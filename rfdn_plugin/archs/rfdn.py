@@ -146,7 +146,7 @@ class RFDN(nn.Module):
         img_range: The body works on values from 0 to `img_range`; outside they are from 0 to 1. The official AIM 2020
             weights want 255.
         distillation_rate, attention, block_residual, shallow_residual, feature_distillation, last_branch: See `RFDB`.
-            The seed article's block is rate 0.25, 'remaining', 'esa', with block residual.
+            The article's block is rate 0.25, 'remaining', 'esa', with block residual.
         interpolation_start: Start as a bilinear interpolation instead of from random weights (ours; see
             `blocks.start_as_interpolation`). Needs `num_in_ch == num_out_ch`.
 

@@ -1,4 +1,4 @@
-"""The data: MATLAB's bicubic, one reader of pictures, LMDBs made and verified, and the dataset that reads them.
+"""The data: MATLAB's bicubic, one reader of images, LMDBs made and verified, and the dataset that reads them.
 
 Modules are imported by name (`from rfdn_plugin.data import bicubic`); nothing heavy happens here, and only
 `dataset` needs torch and BasicSR.
@@ -7,4 +7,4 @@ Modules are imported by name (`from rfdn_plugin.data import bicubic`); nothing h
 
 def register_with_basicsr() -> None:
     """Make BasicSR's DATASET_REGISTRY know `FastPairedImageDataset`, which registers itself."""
-    import rfdn_plugin.data.dataset  # noqa: F401
+    import rfdn_plugin.data.training.dataset  # noqa: F401

@@ -1,4 +1,4 @@
-"""MATLAB's `imresize(picture, scale, 'bicubic')` for uint8 pictures, bit for bit.
+"""MATLAB's `imresize(image, scale, 'bicubic')` for uint8 images, bit for bit.
 
 What makes MATLAB's result its own: when shrinking, the cubic kernel is stretched by the scale (antialiasing); rows are
 resized first and rounded to uint8 before the columns are; the border is mirrored with the edge pixel repeated.
@@ -44,10 +44,10 @@ def resize(image: np.ndarray, scale: float | Fraction | tuple[int, int], border:
         uint8, as many dimensions as `image` has.
 
     Raises:
-        ValueError: For another dtype or shape, an empty picture, an unknown border, a scale that is not positive.
+        ValueError: For another dtype or shape, an empty image, an unknown border, a scale that is not positive.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
-        raise ValueError(f'a uint8 picture of shape (H, W) or (H, W, C) is needed, not {image.dtype} {image.shape}')
+        raise ValueError(f'a uint8 image of shape (H, W) or (H, W, C) is needed, not {image.dtype} {image.shape}')
     if border not in _CV2_BORDERS:
         raise ValueError(f"border is 'symmetric' or 'replicate', not {border!r}")
     height, width = image.shape[:2]
@@ -60,13 +60,13 @@ def resize(image: np.ndarray, scale: float | Fraction | tuple[int, int], border:
         rows, columns = math.ceil(height * factor), math.ceil(width * factor)
         factors = factor, factor
     if rows < 1 or columns < 1:
-        raise ValueError(f'a picture of {height}x{width} cannot be resized by {scale}')
+        raise ValueError(f'an image of {height}x{width} cannot be resized by {scale}')
 
-    def resize_rows(picture: np.ndarray) -> np.ndarray:
-        return _resize_rows(picture, rows, factors[0], border)
+    def resize_rows(image: np.ndarray) -> np.ndarray:
+        return _resize_rows(image, rows, factors[0], border)
 
-    def resize_columns(picture: np.ndarray) -> np.ndarray:
-        return cv2.transpose(_resize_rows(cv2.transpose(picture), columns, factors[1], border))
+    def resize_columns(image: np.ndarray) -> np.ndarray:
+        return cv2.transpose(_resize_rows(cv2.transpose(image), columns, factors[1], border))
 
     # The dimension with the smaller factor goes first, rows where both are the same.
     rows_first = factors[0] <= factors[1]
@@ -78,7 +78,7 @@ def resize(image: np.ndarray, scale: float | Fraction | tuple[int, int], border:
 
 
 def downscale(image: np.ndarray, factor: int, border: Border = 'symmetric') -> np.ndarray:
-    """The LR of an HR picture at a whole factor: (H, W[, C]) uint8 to (ceil(H / factor), ceil(W / factor)[, C])."""
+    """The LR of an HR image at a whole factor: (H, W[, C]) uint8 to (ceil(H / factor), ceil(W / factor)[, C])."""
     return resize(image, Fraction(1, factor), border)
 
 

@@ -2,5 +2,5 @@
 
 `options` reads the option file, `sets` and `entries` resolve what it names, `evaluate` measures quality, `complexity`
 and `latency` the costs, `significance` tells differences from chance, `board` puts them together, and `tables` and
-`report` write them down. `comparison.write_comparison` draws pictures side by side.
+`report` write them down. `comparison.write_comparison` draws images side by side.
 """

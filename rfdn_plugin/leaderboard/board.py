@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.leaderboard import latency
-from rfdn_plugin.leaderboard.cache import Cache
-from rfdn_plugin.leaderboard.entries import digest, resolve
-from rfdn_plugin.leaderboard.evaluate import Evaluation, Plan, Pool, check_sets, evaluate, open_pool
+from rfdn_plugin.leaderboard.measure import latency
+from rfdn_plugin.leaderboard.measure.cache import Cache
+from rfdn_plugin.leaderboard.measure.entries import digest, resolve
+from rfdn_plugin.leaderboard.measure.evaluate import Evaluation, Plan, Pool, check_sets, evaluate, open_pool
+from rfdn_plugin.leaderboard.measure.sets import TestSet, open_set
 from rfdn_plugin.leaderboard.options import LeaderboardOptions, PublishedEntry
-from rfdn_plugin.leaderboard.published import published_row
 from rfdn_plugin.leaderboard.report import write_outputs
+from rfdn_plugin.leaderboard.report.published import published_row
 from rfdn_plugin.leaderboard.result import assemble
-from rfdn_plugin.leaderboard.sets import TestSet, open_set
+from rfdn_plugin.utils.errors import RFDNError
 
 SET_ALIASES = {'BSD100': 'B100', 'BSDS100': 'B100'}
 """Names of one set in the field: published rows are shown under the name that the option file uses."""
@@ -46,15 +46,15 @@ def prepare(options: LeaderboardOptions, out: str | Path) -> Run:
     """Find and read everything that the option file names.
 
     Raises:
-        RFDNError: Sets, weights or published rows are missing or do not fit: every fault is named.
+        RFDNError: Sets, weights or published rows are missing or do not fit: every problem is named.
     """
-    faults: list[str] = []
+    problems: list[str] = []
 
     def attempt(function: Callable, *args: Any) -> Any:
         try:
             return function(*args)
         except RFDNError as error:
-            faults.append(str(error))
+            problems.append(str(error))
 
     measured = [entry for entry in options.entries if not isinstance(entry, PublishedEntry)]
     scales = sorted({scale for entry in measured for scale in entry.scale})
@@ -71,26 +71,28 @@ def prepare(options: LeaderboardOptions, out: str | Path) -> Run:
                 published.append(attempt(_published, entry, scale, options.sets))
             else:
                 entries.append(attempt(resolve, entry, scale, [s for s in sets.values() if s.scale == scale]))
-    faults += _report_faults(options, sets.values()) + _metric_faults(options)
-    if faults:
+    problems += _report_problems(options, sets.values()) + _metric_problems(options)
+    if problems:
         raise RFDNError(
-            faults[0] if len(faults) == 1 else '\n  '.join([f'{len(faults)} faults, nothing was computed:', *faults])
+            problems[0]
+            if len(problems) == 1
+            else '\n  '.join([f'{len(problems)} problems, nothing was computed:', *problems])
         )
     metrics = dict(options.metrics)
     plan = Plan({entry.label: entry for entry in entries}, sets, metrics, _device(options.device))
     return Run(options, Path(out), plan, published, Cache(Path(out) / 'cache'))
 
 
-def _report_faults(options: LeaderboardOptions, sets: Iterable[TestSet]) -> list[str]:
-    wanted = options.report.pictures if isinstance(options.report.pictures, dict) else {}
-    faults = [f'report.pictures: there is no set {name}.' for name in wanted if name not in options.sets]
+def _report_problems(options: LeaderboardOptions, sets: Iterable[TestSet]) -> list[str]:
+    wanted = options.report.images if isinstance(options.report.images, dict) else {}
+    problems = [f'report.images: there is no set {name}.' for name in wanted if name not in options.sets]
     for test_set in sets:
         unknown = [name for name in wanted.get(test_set.name, ()) if name not in test_set.names]
-        faults += [f'report.pictures: {test_set.name} x{test_set.scale} has no picture {name}.' for name in unknown]
-    return faults
+        problems += [f'report.images: {test_set.name} x{test_set.scale} has no image {name}.' for name in unknown]
+    return problems
 
 
-def _metric_faults(options: LeaderboardOptions) -> list[str]:
+def _metric_problems(options: LeaderboardOptions) -> list[str]:
     import basicsr  # noqa: F401 (fills the registry)
     from basicsr.utils.registry import METRIC_REGISTRY
 
@@ -146,14 +148,14 @@ def run(options: LeaderboardOptions, out: str | Path, workers: int | None = None
         _time(state)  # while no worker is there to disturb it
     board = assemble(state)
     with open_pool(state.plan, workers) as pool:
-        pictures = _pictures(state, board, pool)
-    write_outputs(board, pictures, state.out, options.report)
+        images = _images(state, board, pool)
+    write_outputs(board, images, state.out, options.report)
     return board
 
 
 # --- the steps -----------------------------------------------------------------------------------------------------
 def _probe(state: Run, pool: Pool) -> None:
-    """Notes of entries whose first picture looks like a wrong range or colour order."""
+    """Notes of entries whose first image looks like a wrong range or colour order."""
     smallest: dict[int, tuple[str, int]] = {}
     for key, test_set in sorted(state.plan.sets.items(), key=lambda item: len(item[1])):
         smallest.setdefault(test_set.scale, key)
@@ -210,10 +212,10 @@ def _time(state: Run) -> None:
         state.costs[label]['peak_memory_mb'] = results['memory'].get(label)
 
 
-def _pictures(state: Run, board: dict[str, Any], pool: Pool) -> list[dict[str, Any]]:
-    """HR and every entry's picture for what the report shows, by scale, set and name."""
+def _images(state: Run, board: dict[str, Any], pool: Pool) -> list[dict[str, Any]]:
+    """HR and every entry's image for what the report shows, by scale, set and name."""
     tasks, found = [], {}
-    for set_key, name in _chosen_pictures(state, board):
+    for set_key, name in _chosen_images(state, board):
         test_set = state.plan.sets[set_key]
         found[set_key, name] = {}
         for label, entry in state.plan.entries.items():
@@ -221,21 +223,21 @@ def _pictures(state: Run, board: dict[str, Any], pool: Pool) -> list[dict[str, A
                 continue
             key = f'{state.plan.key(entry, test_set)}-{digest(name)}'
             found[set_key, name][label] = key
-            if state.cache.picture(key) is None:
+            if state.cache.image(key) is None:
                 tasks.append((set_key, test_set.names.index(name), label, key))
-    for (*_, key), picture in pool.run('picture', tasks):
-        state.cache.put_picture(key, picture)
+    for (*_, key), image in pool.run('image', tasks):
+        state.cache.put_image(key, image)
     chosen = []
     for (set_key, name), keys in found.items():
         test_set = state.plan.sets[set_key]
-        pictures = {state.plan.entries[label].name: state.cache.picture(key) for label, key in keys.items()}
+        images = {state.plan.entries[label].name: state.cache.image(key) for label, key in keys.items()}
         hr = test_set.read(test_set.names.index(name)).hr
-        chosen.append({'scale': test_set.scale, 'set': test_set.name, 'name': name, 'hr': hr, 'pictures': pictures})
+        chosen.append({'scale': test_set.scale, 'set': test_set.name, 'name': name, 'hr': hr, 'images': images})
     return chosen
 
 
-def _chosen_pictures(state: Run, board: dict[str, Any]) -> list[tuple[tuple[str, int], str]]:
-    wanted = state.options.report.pictures
+def _chosen_images(state: Run, board: dict[str, Any]) -> list[tuple[tuple[str, int], str]]:
+    wanted = state.options.report.images
     if isinstance(wanted, dict):
         return [
             (key, name)
@@ -257,7 +259,7 @@ def _chosen_pictures(state: Run, board: dict[str, Any]) -> list[tuple[tuple[str,
 
 
 def _spreads(board: dict[str, Any], set_name: str, scale: int) -> dict[str, float]:
-    """By picture how much the entries differ in PSNR-Y; bicubic counts only where there is but one other."""
+    """By image how much the entries differ in PSNR-Y; bicubic counts only where there is but one other."""
     rows = [row for row in board['entries'] if row['scale'] == scale and row['sets'].get(set_name, {}).get('images')]
     networks = [row for row in rows if row['type'] != 'bicubic']
     tables = [row['sets'][set_name]['images'] for row in (networks if len(networks) > 1 else rows)]

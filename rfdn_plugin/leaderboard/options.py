@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.option_faults import describe_faults
-from rfdn_plugin.yaml_files import did_you_mean, list_faults, read_yaml
+from rfdn_plugin.options.messages import describe_problems
+from rfdn_plugin.options.yaml_io import did_you_mean, list_problems, read_yaml
+from rfdn_plugin.utils.errors import RFDNError
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Scale = Annotated[int, Field(strict=True, ge=1, le=16)]
@@ -97,7 +97,7 @@ class BicubicEntry(_MeasuredEntry):
 
 
 class ImagesEntry(_MeasuredEntry):
-    """A folder of pictures that something else has super-resolved; `{set}` and `{scale}` are filled in."""
+    """A folder of images that something else has super-resolved; `{set}` and `{scale}` are filled in."""
 
     type: Literal['images']
     dir: str
@@ -168,8 +168,8 @@ class LatencyOptions(_Section):
 
 
 class ReportOptions(_Section):
-    pictures: Annotated[int, Field(ge=0)] | dict[Name, list[Name]] = 3
-    """How many pictures a scale are shown side by side (those on which the entries differ most), or which of which set."""
+    images: Annotated[int, Field(ge=0)] | dict[Name, list[Name]] = 3
+    """How many images a scale are shown side by side (those on which the entries differ most), or which of which set."""
     crop: Annotated[int, Field(ge=16)] = 96
     """Side of the crop that is shown, in HR pixels."""
     notes: str = ''
@@ -234,7 +234,7 @@ def load_options(path: str | Path) -> LeaderboardOptions:
     """Read and check an option file.
 
     Raises:
-        RFDNError: It is missing, no YAML, or has faults: all of them are named, with the place and the nearest name.
+        RFDNError: It is missing, no YAML, or has problems: all of them are named, with the place and the nearest name.
     """
     return parse_options(read_yaml(path), path)
 
@@ -244,4 +244,4 @@ def parse_options(content: Mapping[str, Any], where: str | Path = 'options') -> 
     try:
         return LeaderboardOptions.model_validate(content)
     except ValidationError as error:
-        raise RFDNError(list_faults(where, describe_faults(LeaderboardOptions, error))) from error
+        raise RFDNError(list_problems(where, describe_problems(LeaderboardOptions, error))) from error

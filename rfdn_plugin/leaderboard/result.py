@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfdn_plugin import __version__
-from rfdn_plugin.leaderboard import latency, ntire
-from rfdn_plugin.leaderboard.entries import Entry, code_version
+from rfdn_plugin.leaderboard.measure import latency, ntire
+from rfdn_plugin.leaderboard.measure.entries import Entry, code_version
+from rfdn_plugin.leaderboard.measure.sets import LR_SOURCES
+from rfdn_plugin.leaderboard.measure.significance import compare_all
 from rfdn_plugin.leaderboard.options import RECORD_METRICS, NetworkEntry, OnnxEntry
-from rfdn_plugin.leaderboard.sets import LR_SOURCES
-from rfdn_plugin.leaderboard.significance import compare_all
 
 if TYPE_CHECKING:
     from rfdn_plugin.leaderboard.board import Run
@@ -31,10 +31,10 @@ def assemble(state: Run) -> dict[str, Any]:
             f'{name} x{scale}': {
                 'name': name,
                 'scale': scale,
-                'pictures': len(state.plan.sets[name, scale]),
+                'images': len(state.plan.sets[name, scale]),
                 'lr': LR_SOURCES[check['lr']],
                 'lr_is_matlab': check['lr'] != 'other',
-                'lr_different_pictures': check['different'],
+                'lr_different_images': check['different'],
                 'lr_difference': check['difference'],
                 'grey': check['grey'],
                 'sha256': state.plan.sets[name, scale].digest,
@@ -73,7 +73,7 @@ def _row(state: Run, entry: Entry) -> dict[str, Any]:
             continue
         scores = state.evaluation.scores.get((entry.label, set_name), {})
         names = list(next(iter(scores.values()), {}))
-        means = {metric: _mean([picture[metric] for picture in scores.values()]) for metric in names}
+        means = {metric: _mean([image[metric] for image in scores.values()]) for metric in names}
         row['sets'][set_name] = {
             **means,
             'images': {n: {m: _finite(v) for m, v in s.items()} for n, s in scores.items()},
@@ -90,7 +90,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity (PSNR of equal pictures) and no NaN: null stands for them."""
+    """JSON has no infinity (PSNR of equal images) and no NaN: null stands for them."""
     return value if math.isfinite(value) else None
 
 
@@ -149,11 +149,11 @@ def _environment(state: Run) -> dict[str, Any]:
         'device': latency.device_name(state.plan.device),
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'convention': {
-            'metrics': f"{', '.join(RECORD_METRICS)} by BasicSR's calculate_psnr and calculate_ssim on 8-bit pictures",
+            'metrics': f"{', '.join(RECORD_METRICS)} by BasicSR's calculate_psnr and calculate_ssim on 8-bit images",
             'channel': 'Y of BT.601 (16..235), not rounded, and RGB',
             'crop': 'as many pixels at each side as the scale',
             'multi_adds': 'multiply-adds of the convolutions for an output of 1280x720',
             'ntire': 'input 3x256x256',
-            'inference': 'whole pictures, no tiles, no self-ensemble',
+            'inference': 'whole images, no tiles, no self-ensemble',
         },
     }

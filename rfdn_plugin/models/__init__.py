@@ -8,6 +8,6 @@ def register_with_basicsr() -> None:
     """
     import rfdn_plugin.models.losses
     import rfdn_plugin.models.rfdn_model  # noqa: F401
-    from rfdn_plugin.models.pipeline import install
+    from rfdn_plugin.training.hooks import install
 
     install()

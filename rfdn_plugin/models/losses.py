@@ -10,7 +10,7 @@ from rfdn_plugin import compat
 
 
 class FrequencyL1Loss(nn.Module):
-    """The mean distance between the spectra of two pictures: of the real and the imaginary part of every frequency.
+    """The mean distance between the spectra of two images: of the real and the imaginary part of every frequency.
 
     Against blur, added with a small weight to a loss on pixels: SAFMN (Sun et al., ICCV 2023, arXiv 2302.13800, section
     3.3) takes L1 on pixels plus 0.05 times this. The transform is not scaled, so its values grow with the patch.

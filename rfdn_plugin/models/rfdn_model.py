@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rfdn_plugin import compat
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.models import checkpoints, rates, resume
-from rfdn_plugin.models.speed import Speed
+from rfdn_plugin.models.step import Speed
 from rfdn_plugin.models.validation import ValidatedModel
-from rfdn_plugin.models.watching import DivergedError, LossWatch
+from rfdn_plugin.training import checkpoints, rates, resume
+from rfdn_plugin.training.monitor import DivergedError, LossWatch
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import starting_state
 

@@ -18,7 +18,7 @@ class ValidatedModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.validated: dict[str, int] = {}
         """The iteration of the last validation that was finished, by set."""
-        self._single_picture = False
+        self._single_image = False
         super().__init__(opt)
 
     def validation(
@@ -43,19 +43,19 @@ class ValidatedModel(SRModel):
         """What a training does with the results of a set, which `best_metric_results` has taken in."""
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """The pictures shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
+        """The images shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
 
-        The results of single pictures are put together in their order, so that they are added up as in one process.
+        The results of single images are put together in their order, so that they are added up as in one process.
         """
         dataset = dataloader.dataset
         own: dict[int, dict[str, float]] = {}
         for index in range(self.opt['rank'], len(dataset), self.opt['world_size']):
-            self._single_picture = True
+            self._single_image = True
             try:
-                picture = DataLoader(_Pictures(dataset, [index]))
-                super().nondist_validation(picture, current_iter, None, save_img)
+                image = DataLoader(_Images(dataset, [index]))
+                super().nondist_validation(image, current_iter, None, save_img)
             finally:
-                self._single_picture = False
+                self._single_image = False
             own[index] = dict(self.metric_results) if self.opt['val'].get('metrics') else {}
         gathered: list[dict] = [{}] * self.opt['world_size']
         torch.distributed.all_gather_object(gathered, own)
@@ -73,11 +73,11 @@ class ValidatedModel(SRModel):
         self._log_validation_metric_values(current_iter, name, tb_logger)
 
     def _update_best_metric_result(self, *result: Any) -> None:
-        if not self._single_picture:
+        if not self._single_image:
             super()._update_best_metric_result(*result)
 
     def _log_validation_metric_values(self, *result: Any) -> None:
-        if not self._single_picture:
+        if not self._single_image:
             super()._log_validation_metric_values(*result)
 
     def best_results(self) -> dict[str, Any]:
@@ -88,8 +88,8 @@ class ValidatedModel(SRModel):
         }
 
 
-class _Pictures(Subset):
-    """Some pictures of a validation set, under its options."""
+class _Images(Subset):
+    """Some images of a validation set, under its options."""
 
     @property
     def opt(self) -> dict[str, Any]:

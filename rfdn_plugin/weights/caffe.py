@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 # (field name, number, type, repeated) of each message, as in Caffe's caffe.proto (BSD 2-clause).
 _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {

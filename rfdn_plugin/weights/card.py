@@ -12,9 +12,9 @@ from typing import Any
 
 from rfdn_plugin import __version__
 from rfdn_plugin.archs import full_arguments
-from rfdn_plugin.files import sha256
-from rfdn_plugin.weights.detect import Identity
-from rfdn_plugin.weights.known import KNOWN_WEIGHTS
+from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.weights.identify import Identity
+from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
 
 SRB_DIAGONAL = 'srb_diagonal'
 """Entry with the middle taps before SRB was folded: 32-bit floats, little-endian, base64, in the order of the names."""

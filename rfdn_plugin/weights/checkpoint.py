@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 
 WRAPPERS = ('params_ema', 'params-ema', 'params', 'state_dict', 'model_state_dict', 'model', 'net')
 """Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfdn_plugin.errors import RFDNError
-from rfdn_plugin.files import atomic_torch_save, atomic_write, check_output
+from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.files import atomic_torch_save, atomic_write, check_output
 from rfdn_plugin.weights.card import OWN_ENTRIES, SRB_DIAGONAL, card_of
 from rfdn_plugin.weights.checkpoint import METADATA
-from rfdn_plugin.weights.detect import Identity
-from rfdn_plugin.weights.identity_taps import is_refining, middle_taps, with_middle_taps
+from rfdn_plugin.weights.identify import Identity
+from rfdn_plugin.weights.identify.srb_folding import is_refining, middle_taps, with_middle_taps
 from rfdn_plugin.weights.loading import build_network
 
 LAYOUTS = ('safetensors', 'basicsr', 'official')
@@ -57,7 +57,9 @@ def _safetensors(tensors: dict[str, Tensor], card: Mapping[str, str]) -> bytes:
 
     content = save(tensors, dict(card))
     start = 8 + int.from_bytes(content[:8], 'little')  # the length of the header, the header, the values
-    header = json.dumps(json.loads(content[8:start]), sort_keys=True, ensure_ascii=False, separators=(',', ':')).encode()
+    header = json.dumps(
+        json.loads(content[8:start]), sort_keys=True, ensure_ascii=False, separators=(',', ':')
+    ).encode()
     header += b' ' * (-len(header) % 8)
     return len(header).to_bytes(8, 'little') + header + content[start:]
 

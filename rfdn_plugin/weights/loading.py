@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
-from rfdn_plugin.weights.detect import Identity, identify
+from rfdn_plugin.weights.identify import Identity, identify
 
 
 def load_network(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
-from rfdn_plugin.weights.transfer import scale_of, transferred_state
+from rfdn_plugin.weights.transfer.resample import scale_of, transferred_state
 
 UPSAMPLER = 'upsampler.'
 """Prefix of the weights whose shapes depend on the scale: the only ones that may differ from a checkpoint's."""

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.archs import NETWORKS
-from rfdn_plugin.leaderboard.cache import Cache
-from rfdn_plugin.leaderboard.entries import Entry, resolve
-from rfdn_plugin.leaderboard.evaluate import Plan, evaluate, limit_threads, open_pool
+from rfdn_plugin.leaderboard.measure.cache import Cache
+from rfdn_plugin.leaderboard.measure.entries import Entry, resolve
+from rfdn_plugin.leaderboard.measure.evaluate import Plan, evaluate, limit_threads, open_pool
+from rfdn_plugin.leaderboard.measure.sets import TestSet, open_set
 from rfdn_plugin.leaderboard.options import NetworkEntry, SetOptions
-from rfdn_plugin.leaderboard.sets import TestSet, open_set
 
 
 class Repeat(nn.Module):
@@ -104,7 +104,7 @@ def main() -> None:
         options = NetworkEntry(name='network', scale=args.scale, weights=args.weights, type=args.type)
         entries[Path(args.weights).name] = resolve(options, args.scale, [test_set])
     print(
-        f'{test_set.name} x{test_set.scale}, {len(test_set)} pictures, {args.workers} workers against {args.workers} threads'
+        f'{test_set.name} x{test_set.scale}, {len(test_set)} images, {args.workers} workers against {args.workers} threads'
     )
     for name, entry in entries.items():
         ratios = []

@@ -4,7 +4,7 @@ The databases are made by `rfdn prepare` from DIV2K-sized mosaics of photographs
 of a few hundred samples drawn in one random order, so that what else the machine does falls on all of them; the table
 shows the median and the spread of the blocks. Before that the samples are compared, pixel by pixel.
 
-    python scripts/bench/loader.py --photos DIR [--pictures 10] [--blocks 7] [--samples 200]
+    python scripts/bench/loader.py --photos DIR [--images 10] [--blocks 7] [--samples 200]
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import prepare as prepare_bench
 import torch
 
 import rfdn_plugin  # noqa: F401  (lets basicsr be imported)
-from rfdn_plugin.data.dataset import FastPairedImageDataset
 from rfdn_plugin.data.prepare import PrepareSpec, prepare
+from rfdn_plugin.data.training.dataset import FastPairedImageDataset
 
 LR_SIZE = 64  # the recipe's
 
@@ -55,7 +55,7 @@ def compare(folder: Path, scale: int, blocks: int, samples: int) -> None:
             random.seed(index)
             seen.append(dataset[index])
         if not all(torch.equal(seen[0][which], sample[which]) for sample in seen for which in ('lq', 'gt')):
-            raise SystemExit(f'the samples of picture {index} differ')
+            raise SystemExit(f'the samples of image {index} differ')
     order = random.Random(0)
     speeds: dict[str, list[float]] = {name: [] for name in datasets}
     for _ in range(blocks):
@@ -76,8 +76,8 @@ def compare(folder: Path, scale: int, blocks: int, samples: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the pictures from')
-    parser.add_argument('--pictures', type=int, default=10)
+    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the images from')
+    parser.add_argument('--images', type=int, default=10)
     parser.add_argument('--blocks', type=int, default=7)
     parser.add_argument('--samples', type=int, default=200)
     args = parser.parse_args()
@@ -85,7 +85,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare_bench.make_mosaics(args.photos, folder / 'HR', args.pictures)
+        prepare_bench.make_mosaics(args.photos, folder / 'HR', args.images)
         for encoding in ('png', 'bmp'):
             prepare(PrepareSpec(hr=(folder / 'HR',), out=folder / encoding, encoding=encoding, workers=2))
         print('samples of all four are equal where compared; one worker, one thread')

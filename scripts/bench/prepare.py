@@ -1,6 +1,6 @@
 """How fast `rfdn prepare` is beside BasicSR's way, as ratios measured in one run.
 
-BasicSR's way is what its data preparation does: `imresize` for the LR pictures, written as PNG; `extract_subimages` of
+BasicSR's way is what its data preparation does: `imresize` for the LR images, written as PNG; `extract_subimages` of
 the HR and of each LR folder (its script is not in the wheel; `extract` below makes the same calls of OpenCV with the
 script's settings: a pool, PNG level 3); `make_lmdb_from_imgs` of each. It gets the same number of processes wherever it
 has a pool, and for `imresize`, for which it has none, one is made. The pixels of both results are compared.
@@ -8,7 +8,7 @@ has a pool, and for `imresize`, for which it has none, one is made. The pixels o
 Each way runs as a process of its own, in turn, `--repeats` times; the table shows the median and the spread of wall
 time and of processor time (of all its processes), and the peak memory of the process tree.
 
-    python scripts/bench/prepare.py --photos DIR [--pictures 20] [--repeats 3] [--workers 2]
+    python scripts/bench/prepare.py --photos DIR [--images 20] [--repeats 3] [--workers 2]
     python scripts/bench/prepare.py --photos DIR --memory 20 200      # peak memory only, ours
     python scripts/bench/prepare.py --photos DIR --resize             # the resize alone, one thread
 """
@@ -35,14 +35,14 @@ import numpy as np
 
 import rfdn_plugin  # noqa: F401  (lets basicsr be imported)
 
-SIZE = (1356, 2040)  # of a DIV2K picture
+SIZE = (1356, 2040)  # of a DIV2K image
 SCALES = (2, 3, 4)
 CROP, STEP = 480, 240
 
 
-# --- pictures ------------------------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------------------------
 def make_mosaics(photos: Path, folder: Path, count: int) -> None:
-    """DIV2K-sized pictures put together from photographs."""
+    """DIV2K-sized images put together from photographs."""
     paths = sorted(path for path in photos.iterdir() if path.suffix.lower() in ('.jpg', '.png'))
     tiles = [cv2.imread(str(path)) for path in paths]
     tiles = [tile if tile.shape[0] <= tile.shape[1] else cv2.rotate(tile, cv2.ROTATE_90_CLOCKWISE) for tile in tiles]
@@ -67,16 +67,16 @@ def shrink_with_basicsr(folder: Path, name: str) -> None:
 
 
 def extract(path: Path, target: Path, crop: int, step: int) -> None:
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     starts = []
-    for side in picture.shape[:2]:
+    for side in image.shape[:2]:
         along = list(range(0, side - crop + 1, step))
         starts.append([*along, side - crop] if along[-1] + crop < side else along)
     number = 0
     for top in starts[0]:
         for left in starts[1]:
             number += 1
-            window = np.ascontiguousarray(picture[top : top + crop, left : left + crop])
+            window = np.ascontiguousarray(image[top : top + crop, left : left + crop])
             cv2.imwrite(str(target / f'{path.stem}_s{number:03d}.png'), window, [cv2.IMWRITE_PNG_COMPRESSION, 3])
 
 
@@ -94,7 +94,7 @@ def run_basicsr(hr: Path, out: Path, workers: int) -> None:
         pool.map(partial(shrink_with_basicsr, out), names)
     for name, scale in zip(folders, (1, *SCALES), strict=True):
         with multiprocessing.Pool(workers) as pool:
-            jobs = [(out / name / picture, out / f'{name}_sub', CROP // scale, STEP // scale) for picture in names]
+            jobs = [(out / name / image, out / f'{name}_sub', CROP // scale, STEP // scale) for image in names]
             pool.starmap(extract, jobs)
     for name in folders:
         paths = sorted(os.listdir(out / f'{name}_sub'))
@@ -175,7 +175,7 @@ def compare(photos: Path, count: int, repeats: int, workers: int, folder: Path) 
             print(way, {name: round(value, 2) for name, value in figures[way][-1].items()}, flush=True)
     entries = {way: check_pixels(folder, way) for way in ways[1:]}
     disk = {way: sum(path.stat().st_size for path in (folder / way).glob('*.lmdb/data.mdb')) for way in ways}
-    print(f'\n{count} pictures of {SIZE[1]}x{SIZE[0]}, scales {SCALES}, {workers} workers, {repeats} repeats in turn')
+    print(f'\n{count} images of {SIZE[1]}x{SIZE[0]}, scales {SCALES}, {workers} workers, {repeats} repeats in turn')
     print(f'{"way":8} {"wall s":>18} {"ratio":>14} {"CPU s":>8} {"ratio":>6} {"peak MB":>8} {"disk MB":>8}')
     summary = {}
     for way in ways:
@@ -213,8 +213,8 @@ def check_pixels(folder: Path, way: str) -> str:
                 sys.exit(f'{ours}: {two.stat()["entries"]} entries, BasicSR has {one.stat()["entries"]}')
             differing, total, largest = 0, 0, 0
             for key, value in one.cursor():
-                pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), 1) for data in (value, two.get(key))]
-                difference = cv2.absdiff(*pictures)
+                images = [cv2.imdecode(np.frombuffer(data, np.uint8), 1) for data in (value, two.get(key))]
+                difference = cv2.absdiff(*images)
                 total += difference.size
                 differing += int(np.count_nonzero(difference))
                 largest = max(largest, int(difference.max()))
@@ -251,11 +251,11 @@ def compare_resize(photos: Path, folder: Path, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the pictures from')
-    parser.add_argument('--pictures', type=int, default=20)
+    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the images from')
+    parser.add_argument('--images', type=int, default=20)
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--memory', type=int, nargs='+', metavar='N', help='peak memory at these numbers of pictures')
+    parser.add_argument('--memory', type=int, nargs='+', metavar='N', help='peak memory at these numbers of images')
     parser.add_argument('--resize', action='store_true', help='compare the resize alone')
     parser.add_argument('--work', type=Path, help='folder for the data (default: a temporary one)')
     parser.add_argument('--json', type=Path, help='write the figures here')
@@ -275,9 +275,9 @@ def main() -> None:
                 for encoding in ('png', 'bmp'):
                     figures = measure(encoding, folder / str(count), folder / 'out', args.workers)
                     seconds, peak = figures['wall'], figures['memory']
-                    print(f'{count} pictures, {encoding}: peak {peak:.0f} MB, {seconds:.1f} s', flush=True)
+                    print(f'{count} images, {encoding}: peak {peak:.0f} MB, {seconds:.1f} s', flush=True)
         else:
-            summary = compare(args.photos, args.pictures, args.repeats, args.workers, folder)
+            summary = compare(args.photos, args.images, args.repeats, args.workers, folder)
             if args.json:
                 args.json.write_text(json.dumps(summary, indent=1))
 

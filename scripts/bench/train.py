@@ -2,7 +2,7 @@
 """Training iterations per second: BasicSR as released against ours, on one option file, paired in one run.
 
 BasicSR's side is its SRModel, its PairedImageDataset on a PNG LMDB and its loader. Ours is RFDNModel with
-FastPairedImageDataset on a BMP LMDB of the same pictures, and what `--ours` turns on. Both have the same weights at the
+FastPairedImageDataset on a BMP LMDB of the same images, and what `--ours` turns on. Both have the same weights at the
 start and draw the same patches in the same order (as long as `--ours` sets no `sample_seed`), so their losses are
 compared as well. They take turns in blocks of some iterations; the workers of the one that waits are stopped. For each
 block: iterations per second, and milliseconds an iteration waited for its data.
@@ -11,7 +11,7 @@ block: iterations per second, and milliseconds an iteration waited for its data.
     python scripts/bench/train.py --photos DIR --ours train:channels_last=true train:optim_g:fused=true
     python scripts/bench/train.py --photos DIR --profile       # which share of a step is not convolution
 
-The pictures are DIV2K-sized mosaics of the photographs, prepared by `rfdn prepare`. With `--out FOLDER` the blocks are
+The images are DIV2K-sized mosaics of the photographs, prepared by `rfdn prepare`. With `--out FOLDER` the blocks are
 written as CSV, in a file that is named after device, threads, versions and settings.
 """
 
@@ -38,8 +38,8 @@ import torch
 
 import rfdn_plugin  # noqa: F401  (lets basicsr be imported)
 from rfdn_plugin.data.prepare import PrepareSpec, prepare
-from rfdn_plugin.files import atomic_write
-from rfdn_plugin.options import load_training_options
+from rfdn_plugin.options.load import load_training_options
+from rfdn_plugin.utils.files import atomic_write
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOCK = ['model_type=SRModel', 'logger:keep_checkpoints=~', 'logger:save_best=~']
@@ -62,8 +62,8 @@ class Side:
         from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
         from basicsr.models import build_model
 
-        from rfdn_plugin.data.dataset import EpochSampler
-        from rfdn_plugin.models.pipeline import without_pauses
+        from rfdn_plugin.data.training.dataset import EpochSampler
+        from rfdn_plugin.training.hooks import without_pauses
 
         on_gpu = torch.cuda.is_available()
         self.name, self.options = name, copy.deepcopy(options)
@@ -119,9 +119,9 @@ class Side:
         self._signal(signal.SIGCONT)
 
 
-def make_data(photos: Path, folder: Path, pictures: int, scale: int) -> None:
+def make_data(photos: Path, folder: Path, images: int, scale: int) -> None:
     """PNG and BMP LMDBs of the same sub-images."""
-    prepare_bench.make_mosaics(photos, folder / 'HR', pictures)
+    prepare_bench.make_mosaics(photos, folder / 'HR', images)
     for encoding in ('png', 'bmp'):
         prepare(PrepareSpec(hr=(folder / 'HR',), out=folder / encoding, scales=(scale,), encoding=encoding, workers=2))
 
@@ -163,7 +163,9 @@ def compare(args: argparse.Namespace, folder: Path) -> list[dict]:
         print(f'ours: {statistics.median(ratios):.2f} x {better} ({min(ratios):.2f} to {max(ratios):.2f})')
     first, second = (np.array(side.losses) for side in sides)
     differences = np.abs(second / first - 1)
-    print(f'mean losses differ by {differences[0]:.1e} in the first block, {differences.max():.1e} at most, as rounding grows')
+    print(
+        f'mean losses differ by {differences[0]:.1e} in the first block, {differences.max():.1e} at most, as rounding grows'
+    )
     return rows
 
 
@@ -219,8 +221,8 @@ def _processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the pictures from')
-    parser.add_argument('--pictures', type=int, default=10)
+    parser.add_argument('--photos', type=Path, required=True, help='folder of photographs to make the images from')
+    parser.add_argument('--images', type=int, default=10)
     parser.add_argument('--opt', default=str(REPOSITORY / 'options/train/RFDN/train_RFDN_x2_scratch.yml'))
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE', help='for both sides')
     parser.add_argument('--ours', nargs='+', default=[], metavar='KEY=VALUE', help='for ours alone')
@@ -235,7 +237,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_data(args.photos, folder, args.pictures, load_training_options(args.opt)['scale'])
+        make_data(args.photos, folder, args.images, load_training_options(args.opt)['scale'])
         if args.profile:
             profile(args, folder)
             return

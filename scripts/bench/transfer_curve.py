@@ -6,7 +6,7 @@
 
 The same network is fine-tuned for another scale three times, with the upsampler random (what BasicSR does), resampled
 and fitted; everything else is the same: the patches and their order, Adam, L1. The measured points are written beside
-the picture as CSV. Small batches and short runs: the curve shows the start, not what a whole training reaches.
+the image as CSV. Small batches and short runs: the curve shows the start, not what a whole training reaches.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ import torch
 from torch import nn
 from transfer_table import measure
 
-from rfdn_plugin.files import atomic_write
-from rfdn_plugin.transfer import FitPictures
-from rfdn_plugin.weights.detect import Identity
-from rfdn_plugin.weights.fit import fit_upsampler
+from rfdn_plugin.utils.files import atomic_write
+from rfdn_plugin.weights.identify import Identity
 from rfdn_plugin.weights.loading import identify_file
-from rfdn_plugin.weights.transfer import to_scale
+from rfdn_plugin.weights.transfer.fit import fit_upsampler
+from rfdn_plugin.weights.transfer.resample import to_scale
+from rfdn_plugin.weights.transfer.run import FitImages
 
 COLOURS = {'random': '#b2182b', 'resampled': '#2166ac', 'fitted': '#1b7837'}
 
 
-def started(identity: Identity, scale: int, start: str, pictures: FitPictures) -> nn.Module:
+def started(identity: Identity, scale: int, start: str, images: FitImages) -> nn.Module:
     network = to_scale(identity, scale)
     if start == 'random':
         for layer in network.modules():
             if layer is network.upsampler[0]:
                 layer.reset_parameters()
     elif start == 'fitted':
-        fit_upsampler(network, pictures)
+        fit_upsampler(network, images)
     return network
 
 
@@ -103,8 +103,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--weights', type=Path, required=True)
     parser.add_argument('--to-scale', type=int, required=True)
-    parser.add_argument('--train', type=Path, required=True, help='folder or LMDB of HR pictures')
-    parser.add_argument('--pictures', type=int, default=100, help='of which to train and to fit')
+    parser.add_argument('--train', type=Path, required=True, help='folder or LMDB of HR images')
+    parser.add_argument('--images', type=int, default=100, help='of which to train and to fit')
     parser.add_argument('--benchmarks', type=Path, required=True)
     parser.add_argument('--set', default='Set5')
     parser.add_argument('--iterations', type=int, default=1000, help='of the random start')
@@ -117,15 +117,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     identity = identify_file(args.weights)
-    pictures = FitPictures(args.train, args.to_scale, args.pictures)
-    pairs = [pair for pair in pictures if min(pair[0].shape[-2:]) >= args.side]
+    images = FitImages(args.train, args.to_scale, args.images)
+    pairs = [pair for pair in images if min(pair[0].shape[-2:]) >= args.side]
     steps = [0, 5, 10, 20, 50, 100, 200, 350, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000]
     curves = {}
     for start in COLOURS:
         torch.manual_seed(0)
         last = args.iterations if start == 'random' else args.short
         print(start, flush=True)
-        network = started(identity, args.to_scale, start, pictures)
+        network = started(identity, args.to_scale, start, images)
         curves[start] = run(network, pairs, args, [step for step in steps if step <= last])
     with atomic_write(args.output.with_suffix('.csv'), 'w') as stream:
         rows = csv.writer(stream)

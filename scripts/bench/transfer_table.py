@@ -2,7 +2,7 @@
 """Quality of transferred weights: every scale from every weights file, the upsampler resampled and fitted.
 
     python scripts/bench/transfer_table.py --weights IMDN_x2.pth IMDN_x3.pth IMDN_x4.pth \
-        --benchmarks datasets --fit datasets/DIV2K/HR_sub.lmdb --pictures 100 -o transfer.json
+        --benchmarks datasets --fit datasets/DIV2K/HR_sub.lmdb --images 100 -o transfer.json
 
 Below --benchmarks lie SET/HR and SET/LR_bicubic/X{scale}. The results are kept in the JSON file as they come: the same
 command goes on where it was stopped. At the end, or with --show, the table is printed as Markdown. PSNR on Y (BT.601),
@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 from rfdn_plugin.data.bicubic import mod_crop
-from rfdn_plugin.data.pictures import read_picture
-from rfdn_plugin.files import atomic_write
-from rfdn_plugin.transfer import FitPictures
-from rfdn_plugin.weights.fit import fit_upsampler
+from rfdn_plugin.data.images import read_image
+from rfdn_plugin.utils.files import atomic_write
 from rfdn_plugin.weights.loading import identify_file
-from rfdn_plugin.weights.transfer import to_scale
+from rfdn_plugin.weights.transfer.fit import fit_upsampler
+from rfdn_plugin.weights.transfer.resample import to_scale
+from rfdn_plugin.weights.transfer.run import FitImages
 
 
 def psnr_y(output: torch.Tensor, high: np.ndarray, scale: int) -> float:
@@ -41,8 +41,8 @@ def measure(networks: dict[str, nn.Module], folder: Path, scale: int) -> dict[st
     """Mean PSNR-Y of each network over a benchmark set."""
     values: dict[str, list[float]] = {name: [] for name in networks}
     for path in sorted((folder / 'HR').glob('*.png')):
-        high = mod_crop(read_picture(path).rgb, scale)
-        low = read_picture(folder / 'LR_bicubic' / f'X{scale}' / f'{path.stem}x{scale}.png').rgb
+        high = mod_crop(read_image(path).rgb, scale)
+        low = read_image(folder / 'LR_bicubic' / f'X{scale}' / f'{path.stem}x{scale}.png').rgb
         x = torch.from_numpy(np.ascontiguousarray(low.transpose(2, 0, 1))[None]).float() / 255
         for name, network in networks.items():
             with torch.inference_mode():
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument('--benchmarks', type=Path, required=True)
     parser.add_argument('--sets', nargs='+', default=['Set5', 'Set14', 'BSD100'])
     parser.add_argument('--fit', type=Path, required=True)
-    parser.add_argument('--pictures', type=int)
+    parser.add_argument('--images', type=int)
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--show', action='store_true', help='only print what is there')
     parser.add_argument('-o', '--output', type=Path, required=True)
@@ -84,8 +84,8 @@ def main() -> None:
                 continue
             networks = {'resampled': to_scale(identity, scale), 'fitted': to_scale(identity, scale)}
             start = time.process_time()
-            fit = fit_upsampler(networks['fitted'], FitPictures(args.fit, scale, args.pictures))
-            entry |= {'pictures': fit.pictures, 'fit_cpu_seconds': round(time.process_time() - start, 1)}
+            fit = fit_upsampler(networks['fitted'], FitImages(args.fit, scale, args.images))
+            entry |= {'images': fit.images, 'fit_cpu_seconds': round(time.process_time() - start, 1)}
             for name in args.sets:
                 entry[name] = measure(networks, args.benchmarks / name, scale)
                 print(f'{key}, {name}: {entry[name]}', flush=True)

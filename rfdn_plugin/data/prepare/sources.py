@@ -1,0 +1,104 @@
+"""Which images go into the databases, under which keys, with which LR."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from rfdn_plugin.data.images import ImageError, find_images
+from rfdn_plugin.data.prepare.spec import PrepareSpec, listed
+from rfdn_plugin.utils.errors import RFDNError
+
+# In BasicSR a key is ASCII, read up to the first dot; LMDB takes up to 511 bytes, `_s001` and more among them.
+_LONGEST_NAME = 480
+_PRINTABLE = ''.join(map(chr, range(32, 127)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One HR image, the LR images given for it, and the key made from its name."""
+
+    path: Path
+    name: str  # below its folder, with '/'
+    key: str
+    lr: dict[int, Path]
+
+    @property
+    def bytes(self) -> int:
+        """Its size on the disk; 0 for a link that leads nowhere."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+
+def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, ImageError]]]:
+    """The images of a spec (of its shard) in the order of their names, and the other files with their reasons.
+
+    Raises:
+        RFDNError: A folder is missing or holds no images, two images have one key, LR images are missing.
+    """
+    found, others = find_images(spec.hr, spec.recursive)
+    if not found:
+        looked = listed(spec.hr)
+        hint = f' (it holds {len(others)} other entries; subfolders are entered with --recursive)' if others else ''
+        raise RFDNError(f'no image was found in {looked}{hint}')
+    lr_names: dict[int, dict[Path, Path]] = {}
+    for scale, folder in spec.lr.items():
+        lr_names[scale], more = _match_lr(scale, folder, [name for _, name in found])
+        others += more
+    stems = Counter((folder, name.with_suffix('')) for folder, name in found)
+    sources = []
+    owners: dict[str, Path] = {}
+    for folder, name in found:
+        key = key_of(name)
+        if stems[folder, name.with_suffix('')] > 1 and not spec.lr:  # photo.jpg beside photo.png
+            key = key_of(name.with_name(f'{name.stem}_{name.suffix[1:].lower()}.{name.suffix[1:]}'))
+        if key in owners:
+            raise RFDNError(f'{owners[key]} and {folder / name} would have the same key {key}: rename one of them')
+        owners[key] = folder / name
+        lr = {scale: names[name] for scale, names in lr_names.items()}
+        sources.append(Source(folder / name, name.as_posix(), key, lr))
+    if spec.shard:
+        index, count = spec.shard
+        sources = sources[(index - 1) * len(sources) // count : index * len(sources) // count]
+        if not sources:
+            raise RFDNError(f'shard {index}/{count} is empty: there are only {len(found)} images')
+    return sources, others
+
+
+def key_of(name: Path) -> str:
+    """The LMDB key of an image: its path below the folder without the suffix, as ASCII without dots.
+
+    Dots become underscores, other characters than ASCII their UTF-8 in percent notation.
+    """
+    text = unicodedata.normalize('NFC', name.with_suffix('').as_posix())
+    key = quote(text.replace('.', '_'), safe=_PRINTABLE, errors='surrogateescape')
+    if len(key) > _LONGEST_NAME:
+        raise RFDNError(f'the name of {name} is too long for a key of LMDB ({len(key)} bytes): rename it')
+    return key
+
+
+def _match_lr(scale: int, folder: Path, hr_names: list[Path]) -> tuple[dict[Path, Path], list[tuple[Path, ImageError]]]:
+    """For each HR image its LR: `NAMExS` where all of them are so called (DIV2K), else `NAME`; and what is left."""
+    found, others = find_images([folder], recursive=any(len(name.parts) > 1 for name in hr_names))
+    by_stem: dict[str, Path] = {}
+    for _, name in found:
+        stem = name.with_suffix('').as_posix()
+        if stem in by_stem:
+            raise RFDNError(f'{folder} holds {by_stem[stem].name} and {name.name}: one LR for each HR is needed')
+        by_stem[stem] = folder / name
+    stems = [name.with_suffix('').as_posix() for name in hr_names]
+    fewest_missing: list[str] = stems
+    for ending in (f'x{scale}', ''):
+        missing = [stem + ending for stem in stems if stem + ending not in by_stem]
+        if not missing:
+            matched = {name: by_stem[stem + ending] for name, stem in zip(hr_names, stems, strict=True)}
+            strangers = sorted(set(by_stem.values()) - set(matched.values()))
+            return matched, others + [(path, ImageError('lr-without-hr')) for path in strangers]
+        if len(missing) < len(fewest_missing) or fewest_missing is stems:
+            fewest_missing = missing
+    raise RFDNError(
+        f'{folder} lacks the LR x{scale} of {len(fewest_missing)} of {len(stems)} HR images '
+        f'({listed(fewest_missing[:5])}{" ..." if len(fewest_missing) > 5 else ""}): is it the folder of this set?'
+    )

@@ -1,0 +1,140 @@
+"""The processor work of `rfdn prepare`: one image read, shrunk, cut and encoded, in a pool of processes.
+
+What a worker makes is tens of megabytes an image. It is left in memory that parent and worker share, so it crosses
+without being copied through a pipe; where processes are not forked, or an image is too large, it takes the pipe.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+
+from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.images import ImageError, read_image
+from rfdn_plugin.data.prepare.encoding import encode
+from rfdn_plugin.data.prepare.sources import Source
+from rfdn_plugin.data.prepare.spec import PrepareSpec
+from rfdn_plugin.data.prepare.tiles import Tile, tiles_of
+from rfdn_plugin.data.workers import are_forked, worker_pool
+
+# An image's record (a line of images.jsonl), and its encoded sub-images by scale, 1 for HR.
+Result = tuple[dict, dict[int, list[bytes]]]
+
+_SLOT_BYTES = 96 * 2**20  # address space; memory is taken only as far as it is written
+
+
+def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Iterator[Result]:
+    """The results of `jobs` in their order, from `workers` processes.
+
+    Args:
+        jobs: For each image: the spec, the image, and the scales (1 for HR) whose sub-images are wanted.
+
+    Yields:
+        The record and the values of an image. The values are valid until the next result is asked for.
+
+    Raises:
+        RFDNError: A worker died.
+    """
+    # One more than can be waiting or in work, so that the result in the caller's hands stays untouched.
+    slots = [mmap.mmap(-1, _SLOT_BYTES) if are_forked() else None for _ in range(workers + 3)]
+    with worker_pool(workers, _take_slots, slots) as pool:
+        waiting: deque[tuple[int, Future]] = deque()
+        for number, (spec, source, scales) in enumerate(jobs):
+            slot = number % len(slots)
+            waiting.append((slot, pool.submit(_work_in_slot, slot, spec, source, scales)))
+            if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
+                yield _taken(slots, *waiting.popleft())
+        while waiting:
+            yield _taken(slots, *waiting.popleft())
+
+
+def _taken(slots: list, slot: int, future: Future) -> Result:
+    record, values, lengths = future.result()
+    if values is None:
+        values, memory, start = {}, memoryview(slots[slot]), 0
+        for scale, of_scale in lengths.items():
+            values[scale] = []
+            for length in of_scale:
+                values[scale].append(memory[start : start + length])
+                start += length
+    return record, values
+
+
+_slots: list = []  # of a worker
+
+
+def _take_slots(slots: list) -> None:
+    _slots[:] = slots
+
+
+def _work_in_slot(
+    slot: int, spec: PrepareSpec, source: Source, scales: tuple[int, ...]
+) -> tuple[dict, dict[int, list[bytes]] | None, dict[int, list[int]]]:
+    """The record, and either the values or, where they lie in the slot, their lengths."""
+    record, values = _work_on(spec, source, scales)
+    lengths = {scale: [len(value) for value in of_scale] for scale, of_scale in values.items()}
+    memory = _slots[slot]
+    if memory is None or sum(map(sum, lengths.values())) > len(memory):
+        return record, values, {}
+    memory.seek(0)
+    for of_scale in values.values():
+        for value in of_scale:
+            memory.write(value)
+    return record, None, lengths
+
+
+# --- one image ---------------------------------------------------------------------------------------------------
+def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Result:
+    """One image: its record, and its encoded sub-images for the databases of `scales` (1 for HR)."""
+    record: dict = {'source': source.name, 'bytes': source.bytes}
+    try:
+        images, notices = _images_of(spec, source)
+    except ImageError as error:
+        return record | {'skipped': error.kind, 'detail': error.detail}, {}
+    height, width = images[1].shape[:2]
+    tiles = tiles_of(height, width, spec.crop_size, spec.stride)
+    values = {
+        scale: [encode(_cut(images[scale], tile, scale), spec.encoding, spec.level) for tile in tiles]
+        for scale in scales
+    }
+    if source.key != Path(source.name).with_suffix('').as_posix():
+        notices.add('renamed')
+    if min(height, width) < spec.crop_size:
+        notices.add('small')
+    return record | {'key': source.key, 'height': height, 'width': width, 'notices': sorted(notices)}, values
+
+
+def _cut(image: np.ndarray, tile: Tile, scale: int) -> np.ndarray:
+    top, left, height, width = (length // scale for length in tile)
+    return image[top : top + height, left : left + width]
+
+
+def _images_of(spec: PrepareSpec, source: Source) -> tuple[dict[int, np.ndarray], set[str]]:
+    """RGB of the HR image (1) and of its LR at each scale, cropped to fit each other; the notices of reading them."""
+    hr = read_image(source.path)
+    notices = set(hr.notices)
+    cropped = mod_crop(hr.rgb, spec.multiple)
+    height, width = cropped.shape[:2]
+    if min(height, width) < max(spec.min_size, 1):
+        raise ImageError('too-small', '{}x{}'.format(*hr.rgb.shape[:2]))
+    images = {1: cropped}
+    for scale in spec.scales:
+        if scale not in source.lr:
+            images[scale] = downscale(cropped, scale, spec.border)
+            continue
+        try:
+            lr = read_image(source.lr[scale])
+        except ImageError as error:
+            raise ImageError(error.kind, f'LR x{scale} {source.lr[scale].name} {error.detail}'.strip()) from error
+        sizes = list(zip(hr.rgb.shape[:2], lr.rgb.shape[:2], strict=True))
+        if any(of_lr not in (of_hr // scale, -(-of_hr // scale)) for of_hr, of_lr in sizes):
+            (hr_height, lr_height), (hr_width, lr_width) = sizes
+            raise ImageError('lr-mismatch', f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}')
+        notices.update(lr.notices)
+        images[scale] = lr.rgb[: height // scale, : width // scale]
+    return images, notices

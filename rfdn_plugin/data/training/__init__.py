@@ -1,0 +1,1 @@
+"""What a training reads: dataset, sampler, loader, and images held in memory."""

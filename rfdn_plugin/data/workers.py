@@ -1,0 +1,62 @@
+"""Worker processes for the work on images, which neither hang nor outlive the process that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import cv2
+
+from rfdn_plugin.utils.errors import RFDNError
+
+
+def are_forked() -> bool:
+    """Whether workers share the memory of their parent, as it is when they start. On Linux: elsewhere it is not safe."""
+    return sys.platform == 'linux'
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, initialize: Callable | None = None, *arguments: object) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `workers` processes, each of which has called `initialize(*arguments)`; ended when the block is left.
+
+    Raises:
+        RFDNError: A worker died.
+    """
+    threads = cv2.getNumThreads()
+    # A forked worker would wait for ever for OpenCV's threads, which are the parent's: let there be none.
+    cv2.setNumThreads(1)
+    context = multiprocessing.get_context('fork' if are_forked() else 'spawn')
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (initialize, arguments))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise RFDNError(
+            'a worker process died (killed, or out of memory): run the same command again, perhaps with fewer --workers'
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)
+
+
+def _start_worker(initialize: Callable | None, arguments: tuple) -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    # What OpenCV would print about a damaged image is in the records.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initialize is not None:
+        initialize(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # a killed parent cannot end its workers

@@ -1,0 +1,1 @@
+"""Measuring entries: quality, cost, latency, significance."""

@@ -1,0 +1,76 @@
+"""Results that were computed before: one line an image, so that a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rfdn_plugin.utils.files import atomic_write
+
+
+class Cache:
+    """A folder of results by key; a key changes with everything that the result depends on (`entries.digest`).
+
+    Results of many images are files of JSON lines that grow; a line torn by a kill is left out when read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def lines(self, key: str) -> dict[str, Any]:
+        """What was appended under `key`, by name; the last of several."""
+        path = self.folder / f'{key}.jsonl'
+        if not path.is_file():
+            return {}
+        found = {}
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                name, value = json.loads(line)
+            except ValueError:
+                continue  # torn by a kill; the image is computed again
+            found[name] = value
+        return found
+
+    def append(self, key: str, name: str, value: Any) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f'{key}.jsonl'
+        with open(path, 'ab') as stream:
+            torn = stream.tell() and not _ends_with_newline(path)
+            stream.write(b'\n' * bool(torn) + json.dumps([name, value]).encode() + b'\n')
+
+    def get(self, key: str) -> Any | None:
+        """The one value under `key`, or None."""
+        path = self.folder / f'{key}.json'
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding='utf-8'))
+        except ValueError:
+            return None  # no file of ours: computed again and replaced
+
+    def put(self, key: str, value: Any) -> None:
+        with atomic_write(self.folder / f'{key}.json', 'w') as stream:
+            json.dump(value, stream)
+
+    def image(self, key: str) -> np.ndarray | None:
+        """An image, RGB, uint8, or None."""
+        import cv2
+
+        path = self.folder / f'{key}.png'
+        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+        return None if bgr is None else np.ascontiguousarray(bgr[..., ::-1])
+
+    def put_image(self, key: str, rgb: np.ndarray) -> None:
+        import cv2
+
+        with atomic_write(self.folder / f'{key}.png') as stream:
+            stream.write(cv2.imencode('.png', np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, 'rb') as stream:
+        stream.seek(-1, 2)
+        return stream.read(1) == b'\n'

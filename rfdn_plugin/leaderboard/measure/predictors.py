@@ -1,0 +1,173 @@
+"""What an entry does with a LR image: a network, an ONNX file, bicubic interpolation, or an image made elsewhere.
+
+Every predictor takes a `sets.SetImage` and gives the super-resolved one, (scale H) x (scale W) x 3, RGB, uint8, whole:
+no tiles and no self-ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rfdn_plugin.leaderboard.measure.sets import IMAGE_SUFFIXES, SetImage, TestSet
+from rfdn_plugin.utils.errors import RFDNError
+
+Predictor = Callable[[SetImage], np.ndarray]
+
+
+def bicubic(image: SetImage) -> np.ndarray:
+    """BasicSR's `imresize` of LR, in floating point, rounded once at the end: the field's baseline."""
+    from basicsr.utils.matlab_functions import imresize
+
+    enlarged = imresize(image.lr.permute(1, 2, 0).numpy(), image.scale)
+    return _to_uint8(enlarged)
+
+
+def _to_uint8(image: np.ndarray) -> np.ndarray:
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+class NetworkPredictor:
+    """A network of this package, or any module from N x 3 (or 1) x H x W to the enlarged, values from 0 to 1.
+
+    A network with one input channel gets Y (BT.601, 16/255 to 235/255); Cb and Cr are enlarged by bicubic interpolation.
+
+    Args:
+        network: In eval mode.
+        device: Where it runs, in 32-bit floats.
+        gain: The input is multiplied by it and the output divided: `255` tries a network made for 0..255.
+    """
+
+    def __init__(self, network: nn.Module, device: str | torch.device = 'cpu', gain: float = 1.0) -> None:
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.gain = gain
+        self.luma_only = input_channels(network) == 1
+
+    @torch.inference_mode()
+    def __call__(self, image: SetImage) -> np.ndarray:
+        from basicsr.utils import tensor2img
+
+        if self.luma_only:
+            return self._with_bicubic_chroma(image)
+        output = self._run(image.lr)
+        return tensor2img(output, rgb2bgr=False)
+
+    def _run(self, x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            output = self.network(x.unsqueeze(0).to(self.device) * self.gain) / self.gain
+        output = output.float().cpu()
+        if not torch.isfinite(output).all():
+            raise RFDNError('the output holds values that are no finite numbers: the weights are damaged.')
+        return output
+
+    def _with_bicubic_chroma(self, image: SetImage) -> np.ndarray:
+        from basicsr.utils.color_util import rgb2ycbcr, ycbcr2rgb
+        from basicsr.utils.matlab_functions import imresize
+
+        ycbcr = rgb2ycbcr(image.lr.permute(1, 2, 0).numpy())
+        y = self._run(torch.from_numpy(np.ascontiguousarray(ycbcr[..., 0]))[None])[0, 0].numpy()
+        enlarged = imresize(ycbcr, image.scale)
+        enlarged[..., 0] = y.clip(16 / 255, 235 / 255)
+        return _to_uint8(ycbcr2rgb(enlarged.astype(np.float32)))
+
+
+def input_channels(network: nn.Module) -> int:
+    """Channels of the first convolution; 3 for a module without one."""
+    return next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)), 3)
+
+
+class OnnxPredictor:
+    """An ONNX file run by ONNX Runtime on the CPU; one input N x 3 x H x W, one output.
+
+    Raises:
+        RFDNError: onnxruntime is not installed, or the file is no model, or not of this shape.
+    """
+
+    def __init__(self, path: str | Path, img_range: float = 1.0, threads: int = 1) -> None:
+        self.session = open_session(path, threads)
+        self.img_range = img_range
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, image: SetImage) -> np.ndarray:
+        output = self.run(image.lr.numpy()[None]) / self.img_range
+        if not np.isfinite(output).all():
+            raise RFDNError('the output holds values that are no finite numbers.')
+        return _to_uint8(output[0].transpose(1, 2, 0))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """N x 3 x H x W, float32, 0..1, to the file's own output."""
+        return self.session.run(None, {self.input: x * np.float32(self.img_range)})[0]
+
+
+def open_session(path: str | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU; raises RFDNError as `OnnxPredictor`."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RFDNError('an ONNX entry needs onnxruntime: pip install "rfdn-plugin[onnx]".') from error
+    if not Path(path).is_file():
+        raise RFDNError(f'no ONNX file {path}: check the path.')
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), settings, providers=['CPUExecutionProvider'])
+    except Exception as error:  # ONNX Runtime raises a class of its own for every status code
+        raise RFDNError(f'{path} is no model that ONNX Runtime can run ({str(error).splitlines()[0]}).') from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
+        raise RFDNError(f'{path} must have one float input N x 3 x H x W and one output.')
+    if any(isinstance(side, int) for side in inputs[0].shape[2:]):
+        raise RFDNError(f'{path} takes {inputs[0].shape[2:]} pixels only: export it with free height and width.')
+    return session
+
+
+class ImagesPredictor:
+    """Images that something else has made; `files` is what `find_images` gives, by (set, image)."""
+
+    def __init__(self, files: Mapping[tuple[str, str], str]) -> None:
+        self.files = files
+
+    def __call__(self, image: SetImage) -> np.ndarray:
+        import cv2
+
+        path = self.files[image.set_name, image.name]
+        bgr = cv2.imread(path, cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise RFDNError(f'{path} is no whole image: make it again.')
+        return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]:
+    """The image of `directory` for each one of a set, by (set, image).
+
+    An image `baby` is looked for as baby.png, babyx4.png (of x4), and `baby_....png` as BasicSR's test writes it.
+
+    Raises:
+        RFDNError: The folder is missing, or an image is, or there are two for one.
+    """
+    folder = Path(directory.replace('{set}', test_set.name).replace('{scale}', str(test_set.scale)))
+    if not folder.is_dir():
+        raise RFDNError(f'no folder {folder} with the images of {test_set.name}.')
+    stems: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.'):
+            stems.setdefault(file.stem, []).append(file)
+    found, problems = {}, []
+    for name in test_set.names:
+        exact = stems.get(name) or stems.get(f'{name}x{test_set.scale}')
+        files = exact or [file for stem, files in stems.items() if stem.startswith(f'{name}_') for file in files]
+        if len(files) != 1:
+            problems.append(f'{name} ({", ".join(file.name for file in files[:3]) or "none"})')
+        else:
+            found[test_set.name, name] = str(files[0])
+    if problems:
+        raise RFDNError(f'{folder}: needs one image each for {", ".join(problems[:5])}{", ..." * (len(problems) > 5)}.')
+    return found

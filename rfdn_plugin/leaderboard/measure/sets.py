@@ -1,0 +1,266 @@
+"""Test sets: pairs of HR and LR images, read by BasicSR's PairedImageDataset and checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rfdn_plugin import compat
+from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.leaderboard.options import SetOptions
+from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.files import sha256
+
+IMAGE_SUFFIXES = ('.png', '.bmp', '.jpg', '.jpeg', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+
+
+@dataclass(frozen=True)
+class SetImage:
+    """One pair. `lr` is 3 x H x W in RGB from 0 to 1 (float32); `hr` is (scale H) x (scale W) x 3, RGB, uint8."""
+
+    set_name: str
+    name: str
+    scale: int
+    lr: Tensor
+    hr: np.ndarray
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A set at one scale, with its pairs found. Make it with `open_set`.
+
+    Attributes:
+        names: Of the images, as the HR's, sorted; `read` takes their indices.
+        template: BasicSR's `filename_tmpl`.
+        digest: SHA-256 over the names and bytes of all HR and LR files.
+    """
+
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    name: str
+    scale: int
+    hr: str
+    lr: str
+    template: str
+    names: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def is_lmdb(self) -> bool:
+        return self.hr.endswith('.lmdb')
+
+    @cached_property
+    def dataset(self) -> Any:
+        """BasicSR's dataset over the pairs, as `val` of an option file would open it, in the order of `names`."""
+        from basicsr.data.paired_image_dataset import PairedImageDataset
+
+        dataset = PairedImageDataset(self.dataset_options())
+        dataset.paths.sort(key=lambda pair: pair['gt_path'])  # folders come in the file system's order
+        return dataset
+
+    def dataset_options(self) -> dict[str, Any]:
+        """The section of `datasets` in a BasicSR option file that reads this set."""
+        return {
+            'name': self.name,
+            'type': 'PairedImageDataset',
+            'dataroot_gt': self.hr,
+            'dataroot_lq': self.lr,
+            'filename_tmpl': self.template,
+            'io_backend': {'type': 'lmdb' if self.is_lmdb else 'disk'},
+            'scale': self.scale,
+            'phase': 'val',
+        }
+
+    def read(self, index: int) -> SetImage:
+        """Decode pair `index`.
+
+        Raises:
+            RFDNError: A file of the pair cannot be decoded.
+        """
+        from basicsr.utils import tensor2img
+
+        name = self.names[index]
+        try:
+            pair = self.dataset[index]
+        except (AttributeError, TypeError, ValueError, OSError) as error:  # OpenCV returned nothing to go on with
+            raise RFDNError(
+                f'set {self.name} x{self.scale}: {name} cannot be decoded: replace its files ({error}).'
+            ) from error
+        return SetImage(self.name, name, self.scale, pair['lq'], tensor2img(pair['gt'], rgb2bgr=False))
+
+
+def open_set(name: str, options: SetOptions, scale: int) -> TestSet:
+    """Find the pairs of a set at a scale.
+
+    Raises:
+        RFDNError: A folder is missing or empty, the names do not pair, or the two are not both LMDBs: all images
+            without a partner are named.
+    """
+    hr, lr = (path.replace('{scale}', str(scale)).rstrip('/') for path in (options.hr, options.lr))
+    for what, path in (('hr', hr), ('lr', lr)):
+        if not Path(path).is_dir():
+            raise RFDNError(f'set {name}: no folder {path}: correct sets.{name}.{what} (relative to {Path.cwd()}).')
+    if hr.endswith('.lmdb') != lr.endswith('.lmdb'):
+        raise RFDNError(f'set {name}: {hr} and {lr}: both must be LMDBs, or both folders.')
+    template = options.filename_tmpl.replace('{scale}', str(scale)) if options.filename_tmpl else None
+    if hr.endswith('.lmdb'):
+        return _open_lmdb(name, scale, hr, lr)
+    return _open_folders(name, scale, hr, lr, template)
+
+
+def _open_lmdb(name: str, scale: int, hr: str, lr: str) -> TestSet:
+    keys = {}
+    for root in (hr, lr):
+        meta = Path(root) / 'meta_info.txt'
+        if not meta.is_file():
+            raise RFDNError(f'set {name}: {root} has no meta_info.txt, so it is no LMDB of BasicSR.')
+        keys[root] = {line.split('.')[0] for line in meta.read_text(encoding='utf-8').splitlines() if line}
+    _refuse_unpaired(name, scale, keys[hr], keys[lr], hr, lr)
+    names = tuple(sorted(keys[hr]))
+    return TestSet(name, scale, hr, lr, '{}', names, _digest_lmdb(name, names, hr, lr))
+
+
+def _open_folders(name: str, scale: int, hr: str, lr: str, template: str | None) -> TestSet:
+    hr_files, lr_files = (_visible_files(name, root) for root in (hr, lr))
+    suffixes = {Path(file).stem: Path(file).suffix for file in hr_files}
+    lr_stems = {Path(file).stem for file in lr_files}
+    if template is None:
+        candidates = ('{}', f'{{}}x{scale}')
+        template = max(candidates, key=lambda t: sum(t.format(stem) in lr_stems for stem in suffixes))
+    wanted = {template.format(stem): stem for stem in suffixes}
+    found = {wanted.get(stem, f'{stem} (LR)') for stem in lr_stems}
+    _refuse_unpaired(name, scale, set(suffixes), found, hr, lr)
+    for stem, suffix in suffixes.items():
+        if f'{template.format(stem)}{suffix}' not in lr_files:
+            raise RFDNError(
+                f'set {name} x{scale}: the LR of {stem}{suffix} is of another file type: BasicSR pairs equal ones only, '
+                'so convert one of the two folders.'
+            )
+    hr_files = sorted(hr_files)
+    pairs = [(f'{hr}/{file}', f'{lr}/{template.format(Path(file).stem)}{Path(file).suffix}') for file in hr_files]
+    return TestSet(name, scale, hr, lr, template, tuple(Path(file).stem for file in hr_files), _digest_files(pairs))
+
+
+def _visible_files(set_name: str, root: str) -> list[str]:
+    files = [entry.name for entry in Path(root).iterdir() if entry.is_file() and not entry.name.startswith('.')]
+    foreign = [file for file in files if not file.lower().endswith(IMAGE_SUFFIXES)]
+    if foreign:
+        raise RFDNError(f'set {set_name}: {root} holds {_some(foreign)}, which is no image: move it away.')
+    if not files:
+        raise RFDNError(f'set {set_name}: {root} holds no images.')
+    stems = [Path(file).stem for file in files]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise RFDNError(f'set {set_name}: {root} has two images named {_some(twice)}: remove one of them.')
+    return files
+
+
+def _refuse_unpaired(name: str, scale: int, hr_names: set[str], lr_names: set[str], hr: str, lr: str) -> None:
+    problems = []
+    if missing := sorted(hr_names - lr_names):
+        problems.append(f'no LR in {lr} for {_some(missing)}')
+    if surplus := sorted(lr_names - hr_names):
+        problems.append(f'no HR in {hr} for {_some(surplus)}')
+    if problems:
+        raise RFDNError(f'set {name} x{scale}: {"; ".join(problems)}: complete the set (or give filename_tmpl).')
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
+
+def _digest_files(pairs: Iterable[tuple[str, str]]) -> str:
+    digest = hashlib.sha256()
+    for path in (path for pair in pairs for path in pair):
+        digest.update(Path(path).name.encode() + b'\0' + bytes.fromhex(sha256(path)))
+    return digest.hexdigest()
+
+
+def _digest_lmdb(set_name: str, names: tuple[str, ...], *roots: str) -> str:
+    digest = hashlib.sha256()
+    for root in roots:
+        with compat.open_lmdb(root).begin() as transaction:
+            for name in names:
+                value = transaction.get(name.encode())
+                if value is None:
+                    raise RFDNError(f'set {set_name}: {root} lists {name} but does not hold it: make the LMDB again.')
+                digest.update(name.encode() + b'\0' + hashlib.sha256(value).digest())
+    return digest.hexdigest()
+
+
+# --- checks of one pair --------------------------------------------------------------------------------------------
+LR_SOURCES = {
+    'symmetric': 'MATLAB bicubic',
+    'replicate': "MATLAB bicubic (old MATLAB's replicated border)",
+    'other': "not MATLAB's bicubic of HR",
+}
+"""How an LR image was made, and the words for it in tables."""
+
+
+def check_pair(test_set: TestSet, index: int) -> dict[str, Any]:
+    """Sizes, and whether LR is MATLAB's bicubic of HR, border rule included.
+
+    Returns:
+        `lr`: a key of `LR_SOURCES`; `difference`: mean absolute difference in grey levels from the nearest of the two
+        border rules; `grey`: the image has three equal channels.
+
+    Raises:
+        RFDNError: The sizes do not fit the scale, or a file cannot be decoded.
+    """
+    import cv2
+    from basicsr.utils import FileClient, imfrombytes
+
+    name, scale = test_set.names[index], test_set.scale
+    paths = test_set.dataset.paths[index]
+    # PairedImageDataset crops HR to what LR covers without a word, so HR's own size is read beside it.
+    client = FileClient('lmdb' if test_set.is_lmdb else 'disk', **_backend(test_set))
+    images = {}
+    for key, path in (('hr', paths['gt_path']), ('lr', paths['lq_path'])):
+        content = client.get(path, 'gt' if key == 'hr' else 'lq')
+        try:
+            images[key] = imfrombytes(content)
+        except cv2.error as error:
+            raise RFDNError(f'set {test_set.name} x{scale}: {path} cannot be decoded ({error.err}).') from error
+        if images[key] is None:
+            raise RFDNError(f'set {test_set.name} x{scale}: {path} is no whole image: replace it.')
+    hr, lr = images['hr'], images['lr']
+    _refuse_sizes(test_set, name, hr.shape[:2], lr.shape[:2])
+    # LR of a HR that is no multiple of the scale is made from the HR cropped, or from the whole one and cropped.
+    sources = (
+        [mod_crop(hr, scale)] if lr.shape[0] * scale <= hr.shape[0] and lr.shape[1] * scale <= hr.shape[1] else [hr]
+    )
+    differences = {
+        border: float(np.abs(downscale(source, scale, border).astype(np.int16) - lr).mean())
+        for source in sources
+        for border in ('symmetric', 'replicate')
+    }
+    nearest = min(differences, key=differences.__getitem__)
+    grey = bool((hr[..., 0] == hr[..., 1]).all() and (hr[..., 1] == hr[..., 2]).all())
+    return {'lr': nearest if differences[nearest] == 0 else 'other', 'difference': differences[nearest], 'grey': grey}
+
+
+def _backend(test_set: TestSet) -> dict[str, Any]:
+    if not test_set.is_lmdb:
+        return {}
+    return {'db_paths': [test_set.lr, test_set.hr], 'client_keys': ['lq', 'gt']}
+
+
+def _refuse_sizes(test_set: TestSet, name: str, hr: tuple[int, ...], lr: tuple[int, ...]) -> None:
+    scale = test_set.scale
+    if all(0 <= whole - part * scale < scale for whole, part in zip(hr, lr, strict=True)):
+        return
+    where = f'set {test_set.name} x{scale}: {name}: HR is {hr[1]}x{hr[0]} and LR {lr[1]}x{lr[0]}'
+    ratio = round(hr[0] / lr[0])
+    if ratio != scale and all(0 <= whole - part * ratio < ratio for whole, part in zip(hr, lr, strict=True)):
+        raise RFDNError(f'{where}: that is LR of x{ratio}: correct sets.{test_set.name}.lr or the scale.')
+    raise RFDNError(f'{where}, not 1/{scale} of it: make the LR again from this HR (`rfdn prepare`).')

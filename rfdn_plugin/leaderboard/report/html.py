@@ -1,0 +1,159 @@
+"""The HTML report: one file that needs nothing else, for wide and narrow screens, light and dark."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+
+from rfdn_plugin.leaderboard.options import RECORD_METRICS
+from rfdn_plugin.leaderboard.report import view as v
+from rfdn_plugin.leaderboard.report.comparison import error_map
+from rfdn_plugin.leaderboard.report.plots import Point, scatter
+
+COLOURS = 8
+"""`--c0` to `--c7` in report.css."""
+_COSTS = {
+    'params': ('Parameters', lambda row: row.get('params')),
+    'macs': ('Multi-adds at 1280x720 output', lambda row: row.get('conv_macs_hr720')),
+    'latency': ('Latency (ms)', lambda row: (row.get('latency_ms') or {}).get('median')),
+}
+
+
+def render(board: dict[str, Any], images: list[dict[str, Any]], captions: dict[int, dict[str, str]]) -> str:
+    """The page.
+
+    Args:
+        board: The content of leaderboard.json.
+        images: As `report.write_outputs` takes them, with `crop`.
+        captions: By index in `images`, then by entry name.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
+    )
+    template = environment.from_string(_file('report.html.j2'))
+    sections = [_section(board, scale, images, captions) for scale in v.scales(board)]
+    warnings = [
+        ('', f'{row["name"]} x{row["scale"]}: {text}') for row in board['entries'] for text in row.get('warnings', ())
+    ]
+    warnings += [
+        ('failed', f'{r["name"]} x{r["scale"]} failed: {r["error"]}') for r in board['entries'] if 'error' in r
+    ]
+    return template.render(
+        board=board,
+        sections=sections,
+        warnings=warnings,
+        setup=v.setup(board),
+        confidence=f'{board["confidence"]:.0%}',
+        scores=_scores(board),
+        css=_file('report.css'),
+        js=_file('report.js'),
+        format=v,
+    )
+
+
+def _file(name: str) -> str:
+    return resources.files('rfdn_plugin.leaderboard.report').joinpath(name).read_text(encoding='utf-8')
+
+
+def _scores(board: dict[str, Any]) -> dict[str, Any]:
+    """PSNR-Y by scale, set, entry and image, for the page's script."""
+    scores: dict[str, Any] = {}
+    for row in board['entries']:
+        for set_name, values in row['sets'].items() if row['source'] == 'measured' else ():
+            by_image = {
+                name: None if f['psnr_y'] is None else round(f['psnr_y'], 4) for name, f in values['images'].items()
+            }
+            scores.setdefault(str(row['scale']), {}).setdefault(set_name, {})[row['name']] = by_image
+    return scores
+
+
+def _section(
+    board: dict[str, Any], scale: int, images: list[dict[str, Any]], captions: dict[int, dict[str, str]]
+) -> dict:
+    view = v.view(board, scale)
+    titles, costs = _cost_table(view)
+    pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
+    pair_sets = list(dict.fromkeys(pair['set'] for pair in pairs))
+    by_names: dict[tuple[str, str], dict[str, Any]] = {}
+    for pair in pairs:
+        by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = pair
+    further_titles = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
+    infos = {info['name']: info['images'] for info in board['sets'].values() if info['scale'] == scale}
+    plots = {name: drawings for name in infos if (drawings := _plots(view, name))}
+    # The set with most images says most.
+    default_set = max(infos, key=infos.__getitem__, default=next(iter(plots), None))
+    names = [row['name'] for row in view.rows if row['source'] == 'measured' and 'error' not in row]
+    return {
+        'view': view,
+        'cost_titles': titles,
+        'costs': costs,
+        'further_titles': further_titles,
+        'further': [
+            (row, [view.quality.get((i, s, m), v.Cell('–')) for s, m in further_titles])
+            for i, row in enumerate(view.rows)
+        ]
+        if further_titles
+        else [],
+        'plots': plots,
+        'default_set': default_set,
+        'pair_sets': pair_sets,
+        'pair_counts': {pair['set']: pair['images'] for pair in pairs},
+        'pairs': [(key, [found.get(name) for name in pair_sets]) for key, found in by_names.items()],
+        'names': names,
+        'best': _two_best(view, names, default_set),
+        'images': [_shown(p, captions[i]) for i, p in enumerate(images) if p['scale'] == scale],
+        'citations': v.citations(view.rows),
+    }
+
+
+def _two_best(view: v.ScaleView, names: list[str], set_name: str | None) -> list[str]:
+    values = {
+        view.rows[i]['name']: view.quality[i, s, m].value for i, s, m in view.quality if (s, m) == (set_name, 'psnr_y')
+    }
+    ranked = sorted(names, key=lambda name: -(values.get(name) or 0))
+    return (ranked + ranked)[:2]
+
+
+def _cost_table(view: v.ScaleView) -> tuple[list[str], list[tuple[v.Row, list[tuple[float | None, str]]]]]:
+    rows = [row for row in view.rows if row.get('params') is not None]
+    columns = [column for column in v.COST_COLUMNS if any(column.value(row) is not None for row in rows)]
+    return [column.title for column in columns], [(row, [(c.value(row), c.text(row)) for c in columns]) for row in rows]
+
+
+def _plots(view: v.ScaleView, set_name: str) -> list[str]:
+    drawings = []
+    for title, cost in _COSTS.values():
+        points = []
+        for index, row in enumerate(view.rows):
+            quality, x = view.quality.get((index, set_name, 'psnr_y')), cost(row)
+            if quality is not None and quality.value is not None and x:
+                points.append(Point(x, quality.value, row['name'], row['source'], index % COLOURS))
+        drawings.append(scatter(points, title, 'PSNR-Y (dB)'))
+    return [drawing for drawing in drawings if drawing]
+
+
+def _shown(image: dict[str, Any], captions: dict[str, str]) -> dict[str, Any]:
+    crop, hr = image['crop'], image['hr']
+    panels = [{'name': 'HR', 'caption': '', 'crop': _data_uri(crop.of(hr)), 'error': None}]
+    for name, sr in image['images'].items():
+        error = _data_uri(crop.of(error_map(sr, hr)))
+        panels.append({'name': name, 'caption': captions.get(name, ''), 'crop': _data_uri(crop.of(sr)), 'error': error})
+    return {'set': image['set'], 'name': image['name'], 'whole': _whole(hr, crop), 'panels': panels}
+
+
+def _whole(hr: np.ndarray, crop: Any, longest: int = 360) -> str:
+    ratio = min(1.0, longest / max(hr.shape[:2]))
+    small = cv2.resize(hr, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+    corners = [(round(crop.left * ratio), round(crop.top * ratio))]
+    corners.append((round((crop.left + crop.size) * ratio), round((crop.top + crop.size) * ratio)))
+    return _data_uri(cv2.rectangle(small.copy(), *corners, (220, 38, 38), 2))
+
+
+def _data_uri(rgb: np.ndarray) -> str:
+    encoded = cv2.imencode('.png', cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR))[1]
+    return 'data:image/png;base64,' + base64.b64encode(encoded.tobytes()).decode()

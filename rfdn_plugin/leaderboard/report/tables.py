@@ -1,0 +1,249 @@
+"""The board as a terminal table, as Markdown, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rfdn_plugin.leaderboard.options import RECORD_METRICS
+from rfdn_plugin.leaderboard.report import view as v
+from rfdn_plugin.utils.files import atomic_write
+
+WIDTH_OF_ONE_LINE_CELL = 14  # '32.16≈/0.8946' and a gap
+
+
+# --- terminal ------------------------------------------------------------------------------------------------------
+def print_board(board: dict[str, Any], console: Console | None = None) -> None:
+    """The tables of all scales and what went wrong, for any width from 60 columns."""
+    console = console or Console()
+    for scale in v.scales(board):
+        view = v.view(board, scale)
+        console.print(_terminal_table(board, view, console.width))
+        for note in view.notes:
+            console.print(f'[dim]{escape(note)}[/dim]', highlight=False)
+        console.print()
+    if setup := v.setup(board):
+        console.print(f'[dim]{escape(setup)}[/dim]', highlight=False)
+    for row in board['entries']:
+        label = f'{escape(row["name"])} x{row["scale"]}'
+        for warning in row.get('warnings', ()):
+            console.print(f'[yellow]warning[/yellow] {label}: {escape(warning)}', highlight=False)
+        if 'error' in row:
+            console.print(f'[bold red]failed[/bold red] {label}: {escape(row["error"])}', highlight=False)
+
+
+def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Table:
+    costs = {'params': 'Params', 'conv_macs_hr720': 'M-adds', 'latency_ms': 'ms'}
+    costs = {key: title for key, title in costs.items() if view.has(key)}
+    sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
+    one_line = width >= 20 + 9 * len(costs) + WIDTH_OF_ONE_LINE_CELL * len(sets)
+    title = f'[bold]{escape(board["name"])}[/bold] x{view.scale}'
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column('Entry', overflow='fold', min_width=12)
+    for title in costs.values():
+        table.add_column(title, justify='right', no_wrap=True)
+    for name in sets:
+        table.add_column(escape(name), justify='right', no_wrap=True)
+    previous = 'measured'
+    for index, row in enumerate(view.rows):
+        if row['source'] != previous:
+            table.add_section()
+            previous = row['source']
+        name = escape(row['name'])
+        if row['source'] == 'published':
+            name = f'[italic]{name}[/italic] [dim](published)[/dim]'
+        elif row.get('weights_state') == 'raw weights':
+            name += ' [dim](raw)[/dim]'
+        cells = [_cost(row, key) for key in costs]
+        qualities = [
+            '[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, s, one_line) for s in sets
+        ]
+        table.add_row(name, *cells, *qualities)
+    return table
+
+
+def _cost(row: v.Row, key: str) -> str:
+    if key == 'params':
+        return v.count(row.get('params'))
+    return v.milliseconds(row) if key == 'latency_ms' else v.multi_adds(row.get(key)).replace(' ', '')
+
+
+def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bool) -> str:
+    psnr, ssim = (view.quality.get((index, set_name, metric), v.Cell('–')) for metric in ('psnr_y', 'ssim_y'))
+    if psnr.value is None and ssim.value is None:
+        return psnr.text
+    styled = _styled(psnr) + ('[dim]≈[/dim]' if psnr.ties else '')
+    return f'{styled}/{_styled(ssim)}' if one_line else f'{styled}\n[dim]{_styled(ssim)}[/dim]'
+
+
+def _styled(cell: v.Cell) -> str:
+    style = {1: 'bold', 2: 'underline'}.get(cell.rank)
+    return f'[{style}]{cell.text}[/{style}]' if style else cell.text
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------
+def markdown(board: dict[str, Any]) -> str:
+    """Tables ready for a paper's supplement or a README: best in bold, second underlined."""
+    parts = [f'# {board["name"]}', board['notes']] if board['notes'] else [f'# {board["name"]}']
+    for scale in v.scales(board):
+        view = v.view(board, scale)
+        parts += [f'## x{scale}', _markdown_quality_table(view), _markdown_list(view.notes)]
+        parts += [
+            part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part
+        ]
+        if sources := v.citations(view.rows):
+            parts.append(
+                'Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources)
+            )
+    trouble = [
+        f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}' for row in board['entries'] for text in _trouble(row)
+    ]
+    if trouble:
+        parts.append('## Warnings\n\n' + '\n'.join(trouble))
+    environment = board['environment']
+    made = ', '.join(f'{key} {environment[key]}' for key in ('rfdn_plugin', 'basicsr', 'torch', 'opencv', 'python'))
+    parts.append(f'{v.setup(board)}\n\nMade with {made} on {environment["device"]}, {environment["created"]}.'.strip())
+    return '\n\n'.join(parts) + '\n'
+
+
+def _trouble(row: v.Row) -> list[str]:
+    return [*row.get('warnings', ()), *(['failed: ' + row['error']] if 'error' in row else [])]
+
+
+def _markdown_quality_table(view: v.ScaleView) -> str:
+    header = ['Entry', 'Params', 'Multi-adds', *(f'{name}<br>PSNR / SSIM' for name in view.sets)]
+    lines = []
+    for index, row in enumerate(view.rows):
+        cells = ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
+        lines.append(
+            [_markdown_name(row), v.count(row.get('params')), v.multi_adds(row.get('conv_macs_hr720')), *cells]
+        )
+    return _markdown_table(header, lines)
+
+
+def _markdown_costs(view: v.ScaleView) -> str:
+    rows = [row for row in view.rows if row.get('params') is not None]
+    columns = [column for column in v.COST_COLUMNS if any(column.value(row) is not None for row in rows)]
+    if len(columns) < 3:  # parameters and multi-adds stand in the table above
+        return ''
+    table = _markdown_table(
+        ['Cost', *(column.title for column in columns)],
+        [[_markdown_name(row), *(column.text(row) for column in columns)] for row in rows],
+    )
+    return f'{table}\n\n{_markdown_list(view.cost_notes)}'
+
+
+def _markdown_list(notes: list[str]) -> str:
+    return '\n'.join(f'- {_plain(note)}' for note in notes)
+
+
+def _markdown_further(view: v.ScaleView) -> str:
+    keys = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
+    if not keys:
+        return ''
+    header = ['Further metrics', *(f'{name}<br>{metric}' for name, metric in keys)]
+    lines = [
+        [_markdown_name(row), *(_markdown_cell(view.quality.get((index, *key))) for key in keys)]
+        for index, row in enumerate(view.rows)
+        if row['source'] == 'measured'
+    ]
+    return _markdown_table(header, lines)
+
+
+def _markdown_table(header: list[str], lines: list[list[str]]) -> str:
+    return '\n'.join(f'| {" | ".join(line)} |' for line in [header, [':--', *['--:'] * (len(header) - 1)], *lines])
+
+
+def _markdown_name(row: v.Row) -> str:
+    name = _plain(row['name'])
+    if row['source'] == 'published':
+        return f'_{name} (published{", secondary source" if row["secondary"] else ""})_'
+    return f'{name} ({row["weights_state"]})' if row['weights_state'] else name
+
+
+def _markdown_quality(view: v.ScaleView, index: int, set_name: str) -> str:
+    psnr, ssim = (view.quality.get((index, set_name, metric)) for metric in ('psnr_y', 'ssim_y'))
+    if psnr is None or (psnr.value is None and psnr.text == '–'):
+        return '–'
+    return f'{_markdown_cell(psnr)} / {_markdown_cell(ssim)}'
+
+
+def _markdown_cell(cell: v.Cell | None) -> str:
+    if cell is None:
+        return '–'
+    text = {1: f'**{cell.text}**', 2: f'<u>{cell.text}</u>'}.get(cell.rank, cell.text)
+    return text + ('≈' if cell.ties else '')
+
+
+def _markdown_pairs(board: dict[str, Any], scale: int) -> str:
+    pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
+    if not pairs:
+        return ''
+    sets = list(dict.fromkeys(pair['set'] for pair in pairs))
+    by_names: dict[tuple[str, str], dict[str, str]] = {}
+    for pair in pairs:
+        text = f'{pair["difference"]:+.3f} [{pair["low"]:+.3f}, {pair["high"]:+.3f}]{" ≈" * pair["crosses_zero"]}'
+        by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = text
+    lines = [f'| First − second (dB) | {" | ".join(sets)} |', f'| :-- {"| --: " * len(sets)}|']
+    for (a, b), texts in by_names.items():
+        lines.append(f'| {_plain(a)} − {_plain(b)} | {" | ".join(texts.get(name, "–") for name in sets)} |')
+    summary = (
+        f'Mean difference in PSNR-Y per image with its {board["confidence"]:.0%} interval; ≈ where it contains zero'
+    )
+    return f'<details><summary>{summary}</summary>\n\n' + '\n'.join(lines) + '\n\n</details>'
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown must not interpret."""
+    return re.sub(r'([\\`*_|<>\[\]])', r'\\\1', text)
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
+    """One file with a row an entry, one with a row an image; the set-up is in their names."""
+    setup = _setup_name(board)
+    figures = [(s, m) for row in board['entries'] for s, values in row['sets'].items() for m in values]
+    keys = [(s, m) for s, m in dict.fromkeys(figures) if m != 'images']
+    years = list(dict.fromkeys(year for row in board['entries'] for year in row.get('ntire_scores', {})))
+    header = ['name', 'scale', 'type', 'source', 'weights_sha256', 'weights_state', 'params', 'conv_macs_hr720']
+    header += ['ntire_flops', 'ntire_activations', 'ntire_convs', 'mmengine_flops', 'mmengine_activations']
+    header += ['latency_ms_median', 'latency_ms_min', 'latency_ms_p10', 'latency_ms_p90', 'peak_memory_mb']
+    header += [f'ntire_{year}_{key}' for year in years for key in ('score', 'complete')]
+    header += [f'{set_name}_{metric}' for set_name, metric in keys] + ['citation', 'error']
+    lines = []
+    for row in board['entries']:
+        flat = dict(row)
+        for key in ('ntire', 'mmengine', 'latency_ms'):
+            flat |= {f'{key}_{name}': value for name, value in (row.get(key) or {}).items()}
+        for year, score in (row.get('ntire_scores') or {}).items():
+            flat |= {f'ntire_{year}_{key}': value for key, value in score.items()}
+        flat |= {f'{s}_{m}': value for s, values in row['sets'].items() for m, value in values.items() if m != 'images'}
+        lines.append([flat.get(key) for key in header])
+    images = [
+        [row['name'], row['scale'], set_name, image, metric, value]
+        for row in board['entries']
+        for set_name, values in row['sets'].items()
+        for image, figures in values.get('images', {}).items()
+        for metric, value in figures.items()
+    ]
+    summary, per_image = folder / f'leaderboard-{setup}.csv', folder / f'images-{setup}.csv'
+    of_images = ['name', 'scale', 'set', 'image', 'metric', 'value']
+    for path, content in ((summary, [header, *lines]), (per_image, [of_images, *images])):
+        with atomic_write(path, 'w') as stream:
+            csv.writer(stream, lineterminator='\n').writerows(content)
+    return [summary, per_image]
+
+
+def _setup_name(board: dict[str, Any]) -> str:
+    parts = [board['name'], 'crop-scale', f'torch{board["environment"]["torch"]}', board['environment']['device']]
+    timing = next((row['latency_ms'] for row in board['entries'] if row.get('latency_ms')), None)
+    if timing:
+        parts += [timing['precision'], f'{timing["threads"]}threads', timing['input']]
+    return '-'.join(re.sub(r'[^A-Za-z0-9.]+', '_', part).strip('_') for part in parts)

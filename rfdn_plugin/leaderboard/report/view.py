@@ -1,0 +1,259 @@
+"""What every form of the table shows, worked out once from the board: columns, ranks, marks, footnotes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rfdn_plugin.leaderboard.measure.complexity import MULTI_ADDS_NOTE
+from rfdn_plugin.leaderboard.measure.significance import FEW_IMAGES
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of one row: its text, its rank among the measured rows (1, 2 or None), and whether it ties with the best.
+
+    Attributes:
+        value: For sorting; None where there is nothing.
+        ties: Not distinguishable from the best of its column on this set.
+    """
+
+    text: str
+    value: float | None = None
+    rank: int | None = None
+    ties: bool = False
+
+
+@dataclass
+class ScaleView:
+    """The table of one scale.
+
+    Attributes:
+        rows: Measured ones first, then published ones.
+        sets: Columns in the order of the option file.
+        quality: By row index, set and metric.
+        notes: Footnotes on quality, each a sentence or two.
+        cost_notes: The same on costs.
+    """
+
+    scale: int
+    rows: list[Row]
+    sets: list[str]
+    quality: dict[tuple[int, str, str], Cell]
+    notes: list[str]
+    cost_notes: list[str]
+
+    @property
+    def measured(self) -> list[int]:
+        return [index for index, row in enumerate(self.rows) if row['source'] == 'measured']
+
+    def has(self, key: str) -> bool:
+        return any(row.get(key) is not None for row in self.rows)
+
+
+def scales(board: dict[str, Any]) -> list[int]:
+    return sorted({row['scale'] for row in board['entries']})
+
+
+def view(board: dict[str, Any], scale: int) -> ScaleView:
+    """The table of `scale`."""
+    rows = [row for row in board['entries'] if row['scale'] == scale]
+    rows = sorted(rows, key=lambda row: row['source'] != 'measured')
+    known = [info['name'] for info in board['sets'].values() if info['scale'] == scale]
+    extra = [name for row in rows for name in row['sets'] if name not in known]
+    sets = known + list(dict.fromkeys(extra))
+    quality = {}
+    for set_name in sets:
+        metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m != 'images')
+        for metric in metrics:
+            _fill(quality, board, rows, set_name, metric)
+    return ScaleView(scale, rows, sets, quality, _notes(board, scale, known), _cost_notes(rows))
+
+
+def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: str, metric: str) -> None:
+    values = {index: row['sets'].get(set_name, {}).get(metric) for index, row in enumerate(rows)}
+    measured = {
+        i: v for i, v in values.items() if v is not None and rows[i]['source'] == 'measured' and metric in RANKED
+    }
+    decimals = 2 if metric.startswith('psnr') else 4
+    # Rows that print alike share a rank: what cannot be read must not decide.
+    printed = sorted({round(value, decimals) for value in measured.values()}, reverse=True)
+    best = max(measured, key=measured.__getitem__, default=None)
+    tied = {
+        other
+        for pair in board['comparisons']
+        if pair['set'] == set_name and pair['scale'] == rows[0]['scale'] and pair['crosses_zero'] and metric == 'psnr_y'
+        for one, other in ((pair['a'], pair['b']), (pair['b'], pair['a']))
+        if best is not None and one == rows[best]['name']
+    }
+    for index, value in values.items():
+        rank = printed.index(round(value, decimals)) + 1 if index in measured else None
+        quality[index, set_name, metric] = Cell(
+            text=figure(value, decimals, missing='∞' if _is_infinite(rows[index], set_name, metric) else '–'),
+            value=value,
+            rank=rank if rank in (1, 2) and len(measured) > 1 else None,
+            ties=index in measured and index != best and rows[index]['name'] in tied,
+        )
+
+
+RANKED = ('psnr_y', 'ssim_y', 'psnr_rgb')
+
+
+def _is_infinite(row: Row, set_name: str, metric: str) -> bool:
+    """A measured PSNR that JSON could not hold: images equal to HR."""
+    return row['source'] == 'measured' and metric.startswith('psnr') and metric in row['sets'].get(set_name, {})
+
+
+def _notes(board: dict[str, Any], scale: int, sets: Sequence[str]) -> list[str]:
+    infos = [board['sets'][f'{name} x{scale}'] for name in sets]
+    confidence = f'{board["confidence"]:.0%}'
+    notes = [
+        f'PSNR (dB) and SSIM on Y of BT.601 (16..235, not rounded), {scale} pixels cropped at each side, by BasicSR; '
+        'whole images, no self-ensemble.'
+    ]
+    if infos:
+        sources: dict[str, list[str]] = {}
+        for info in infos:
+            text = info['lr']
+            if not info['lr_is_matlab']:
+                text += f' ({info["lr_different_images"]} images, by {info["lr_difference"]:.2f} grey levels)'
+            sources.setdefault(text, []).append(f'{info["name"]} ({info["images"]} images)')
+        notes.append('LR: ' + '; '.join(f'{", ".join(names)}: {source}' for source, names in sources.items()) + '.')
+        grey = [f'{info["name"]}/{name}' for info in infos for name in info['grey']]
+        if grey:
+            notes.append(f'Grey images, read as three equal channels: {", ".join(grey)}.')
+    pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
+    if pairs:
+        notes.append(
+            f'≈: not distinguishable from the best in its column: the {confidence} interval (paired bootstrap over the '
+            'images) of the mean difference in PSNR contains zero.'
+        )
+        few = sorted({f'{p["set"]} ({p["images"]})' for p in pairs if p['few_images']})
+        if few:
+            notes.append(
+                f'Sets of fewer than {FEW_IMAGES} images: {", ".join(few)}. Intervals from so few come out too narrow; '
+                'there 0.05 dB is usually nothing, marked or not.'
+            )
+    return notes
+
+
+def _cost_notes(rows: Sequence[Row]) -> list[str]:
+    notes = []
+    if any(row.get('conv_macs_hr720') for row in rows):
+        notes.append('Multi-adds: multiply-adds of the convolutions for an output of 1280x720.')
+    if any(row.get('mmengine') and row.get('ntire') for row in rows):
+        notes.append(
+            'NTIRE FLOPs (input 3x256x256) add one for each output of a ReLU to the multiply-adds of the convolutions; '
+            'mmengine counts nothing for those, but four for each output of a bilinear interpolation.'
+        )
+    if any(not score['complete'] for row in rows for score in (row.get('ntire_scores') or {}).values()):
+        notes.append(
+            'NTIRE scores (lower is better; each baseline has 7.39) in brackets: the part of FLOPs and parameters alone, since '
+            "the year's baseline was not timed in this run."
+        )
+    if any(row['source'] == 'published' and row['name'].startswith('RFDN') for row in rows):
+        notes.append(MULTI_ADDS_NOTE)
+    return notes
+
+
+def figure(value: float | None, decimals: int, missing: str = '–') -> str:
+    return missing if value is None else f'{value:.{decimals}f}'
+
+
+def count(value: int | None) -> str:
+    """A count of parameters as the field writes it: 433K, 10.9M."""
+    if value is None:
+        return '–'
+    return f'{value / 1e6:.1f}M' if value >= 1e6 else f'{value / 1e3:.0f}K' if value >= 1e3 else str(value)
+
+
+def multi_adds(value: int | None) -> str:
+    return '–' if value is None else f'{value / 1e9:.2f} G'
+
+
+def milliseconds(row: Row) -> str:
+    timing = row.get('latency_ms')
+    return '–' if not timing else f'{timing["median"]:.1f}'
+
+
+def ntire_score(row: Row, year: str) -> str:
+    """The score; in brackets where it is the complexity part alone."""
+    score = (row.get('ntire_scores') or {}).get(year)
+    if score is None:
+        return '–'
+    return f'{score["score"]:.2f}' if score['complete'] else f'({score["score"]:.2f})'
+
+
+class CostColumn(NamedTuple):
+    """A column of the cost table: its title, the value to sort by, and the text to show."""
+
+    title: str
+    value: Callable[[Row], float | None]
+    text: Callable[[Row], str]
+
+
+def _nested(section: str, key: str, unit: float, decimals: int, suffix: str = '') -> dict[str, Callable[[Row], Any]]:
+    def value(row: Row) -> float | None:
+        return (row.get(section) or {}).get(key)
+
+    def text(row: Row) -> str:
+        return '–' if value(row) is None else f'{value(row) / unit:.{decimals}f}{suffix}'
+
+    return {'value': value, 'text': text}
+
+
+def _latency_text(row: Row) -> str:
+    timing = row.get('latency_ms')
+    return f'{timing["median"]:.1f} ({timing["p10"]:.1f}–{timing["p90"]:.1f})' if timing else '–'
+
+
+COST_COLUMNS = [
+    CostColumn(
+        'Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'
+    ),
+    CostColumn(
+        'Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))
+    ),
+    CostColumn('NTIRE FLOPs', **_nested('ntire', 'flops', 1e9, 4, ' G')),
+    CostColumn('Activations', **_nested('ntire', 'activations', 1e6, 2, ' M')),
+    CostColumn('Convs', **_nested('ntire', 'convs', 1, 0)),
+    CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
+    CostColumn('mmengine acts', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
+    CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
+    CostColumn(
+        'Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)
+    ),
+    *(
+        CostColumn(
+            f'NTIRE {year} score',
+            lambda row, year=year: ((row.get('ntire_scores') or {}).get(year) or {}).get('score'),
+            lambda row, year=year: ntire_score(row, year),
+        )
+        for year in ('2024', '2025', '2026')
+    ),
+]
+
+
+def setup(board: dict[str, Any]) -> str:
+    """How latency was measured; empty where it was not."""
+    timings = [row['latency_ms'] for row in board['entries'] if row.get('latency_ms')]
+    if not timings:
+        return ''
+    timing = timings[0]
+    runtimes = ', '.join(dict.fromkeys(timing['runtime'] for timing in timings))
+    return (
+        f'Latency: median of {timing["runs"]} interleaved runs after {timing["warmup"]} to warm up, input {timing["input"]}, '
+        f'{timing["device"]}, {timing["threads"]} thread(s), {timing["precision"]}, {timing["layout"]}, {runtimes}.'
+    )
+
+
+def citations(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(name, citation) of each published row."""
+    return [
+        (row['name'], row['citation'] + (' [secondary source]' if row['secondary'] else ''))
+        for row in rows
+        if row['source'] == 'published'
+    ]

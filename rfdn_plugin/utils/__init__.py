@@ -1,0 +1,1 @@
+"""Small helpers that every other folder uses: errors, atomic files, progress."""

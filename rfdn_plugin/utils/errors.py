@@ -1,0 +1,38 @@
+"""The error that is meant for a person: one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+import errno
+
+
+class RFDNError(Exception):
+    """A problem that the user can fix. The command line prints its text as one line and exits with 1.
+
+    Write the text as "what is wrong (where): what to do", without a traceback in mind.
+    """
+
+
+class UsageError(RFDNError):
+    """A problem of the command line that shows only when the command runs: exit code 2."""
+
+
+_CURES = {
+    errno.ENOSPC: 'make room',
+    errno.EDQUOT: 'make room',
+    errno.EFBIG: 'see the limits of the disk and of the shell (ulimit -f)',
+    errno.EACCES: 'see its permissions',
+    errno.EPERM: 'see its permissions',
+    errno.EROFS: 'name another folder',
+    errno.EISDIR: 'name a file',
+    errno.ENOTDIR: 'name a folder before the last part of the path',
+    errno.EEXIST: 'name another place',
+    errno.ENOENT: 'check the path',
+}
+
+
+def explain(error: OSError) -> str:
+    """What the operating system refused, of which file, and what can be done about it, as one line."""
+    what = error.strerror or str(error)
+    where = f'{error.filename}: ' if error.filename else ''
+    cure = f': {_CURES[error.errno]}' if error.errno in _CURES else ''
+    return f'{where}{what}{cure}.'

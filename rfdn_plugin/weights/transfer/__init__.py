@@ -1,0 +1,1 @@
+"""Weights for another scale: the upsampler resampled, or solved from images."""

@@ -1,0 +1,139 @@
+"""`rfdn transfer`: weights for another scale, with the upsampler resampled or solved from images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfdn_plugin import compat
+from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.images import ImageError, decode_image, find_images
+from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.progress import progress
+from rfdn_plugin.weights.card import card_of
+from rfdn_plugin.weights.convert import layout_for, write_weights
+from rfdn_plugin.weights.identify import Identity
+from rfdn_plugin.weights.transfer.fit import RIDGE, Fit, fit_upsampler
+from rfdn_plugin.weights.transfer.resample import to_scale
+
+
+@dataclass
+class FitImages:
+    """Pairs of images to fit from: the HR of a folder or an LMDB, and their MATLAB-bicubic LR, read one by one.
+
+    Args:
+        source: A folder of images, or an `.lmdb` folder as `rfdn prepare` and BasicSR make them.
+        scale: The factor between HR and LR.
+        most: As many images at most, evenly spread over the source; None for all.
+
+    Attributes:
+        skipped: Counts of what was left out, by reason in words, filled while iterating.
+    """
+
+    source: Path
+    scale: int
+    most: int | None = None
+    skipped: Counter = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._is_lmdb = (self.source / 'data.mdb').is_file()
+        if self._is_lmdb:
+            names = _keys_of(self.source)
+        else:
+            names = [folder / name for folder, name in find_images([self.source])[0]]
+        if not names:
+            raise RFDNError(f'{self.source} holds no images to fit from: give a folder of HR images or an LMDB.')
+        if self.most is not None and self.most < len(names):
+            names = [names[i] for i in np.linspace(0, len(names) - 1, self.most).round().astype(int)]
+        self.names: list[str] | list[Path] = names
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for name in progress(self.names, description='fit', unit='images'):
+            try:
+                high = mod_crop(decode_image(*self._read(name)).rgb, self.scale)
+            except ImageError as error:
+                self.skipped[str(ImageError(error.kind))] += 1
+                continue
+            if min(high.shape[:2]) < 3 * self.scale:
+                self.skipped['a side is below 3 LR pixels'] += 1
+                continue
+            yield _as_tensor(downscale(high, self.scale)), _as_tensor(high)
+
+    def left_out(self) -> list[str]:
+        """A line for each reason for which images were skipped."""
+        return [f'{count} skipped: {reason}' for reason, count in self.skipped.items()]
+
+    def _read(self, name: str | Path) -> tuple[bytes, str]:
+        if isinstance(name, Path):
+            return name.read_bytes(), name.suffix
+        with compat.open_lmdb(self.source).begin() as transaction:
+            return transaction.get(name.encode('ascii')) or b'', ''
+
+
+def _keys_of(database: Path) -> list[str]:
+    try:
+        lines = (database / 'meta_info.txt').read_text().splitlines()
+    except OSError as error:
+        raise RFDNError(f'{database} has no readable meta_info.txt ({error}): is it an LMDB of images?') from error
+    return [line.split(' ')[0].rpartition('.')[0] for line in lines if line.strip()]
+
+
+def _as_tensor(rgb: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 to 3 x H x W, 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255
+
+
+def transfer(
+    identity: Identity,
+    scale: int,
+    output: Path,
+    *,
+    fit: Path | None = None,
+    most: int | None = None,
+    ridge: float = RIDGE,
+) -> Fit | None:
+    """Write weights for another scale.
+
+    Args:
+        identity: The checkpoint and what it is.
+        scale: The wanted scale.
+        output: A .safetensors or .pth file.
+        fit: A folder or LMDB of HR images from which the upsampler is solved; without it, it is resampled.
+        most: As many images at most.
+        ridge: See `weights.fit.RIDGE`.
+
+    Returns:
+        What the fit reached, if one was asked for.
+
+    Raises:
+        RFDNError: Wrong scale or ending, no images.
+        OSError: The file cannot be written.
+    """
+    if scale == identity.upscale:
+        raise RFDNError(f'{identity.checkpoint.path} is for x{scale} already: give another --to-scale.')
+    layout = layout_for(output, identity.checkpoint.path)
+    images = None if fit is None else FitImages(fit, scale, most)
+    network = to_scale(identity, scale)
+    how, result = f'resampled from x{identity.upscale}', None
+    if images is not None:
+        try:
+            result = fit_upsampler(network, images, ridge)
+        except RFDNError as error:
+            raise RFDNError(
+                str(error).rstrip('.') + ''.join(f'; {line}' for line in images.left_out()) + '.'
+            ) from error
+        how = f'solved by least squares from {result.images} images of {images.source.name}, ridge {ridge:g}'
+        for line in images.left_out():
+            print(line)
+    if earlier := identity.checkpoint.metadata.get('upsampler'):
+        how += f'; that of x{identity.upscale}: {earlier}'
+    at_scale = replace(identity, arguments={**identity.arguments, 'upscale': scale})
+    card = card_of(at_scale, upsampler=how, iterations=None, metrics=None)
+    write_weights(output, network.state_dict(), card, layout)
+    return result
