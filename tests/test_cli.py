@@ -12,7 +12,7 @@ import pytest
 from rfdn_plugin import cli
 from rfdn_plugin.utils.errors import RFDNError
 
-COMMANDS = sorted(cli._COMMANDS)
+COMMANDS = sorted(cli.COMMANDS)
 
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -49,7 +49,7 @@ def failing(monkeypatch: pytest.MonkeyPatch):
 
             return run
 
-        monkeypatch.setitem(cli._COMMANDS, 'fail', ('fails', define))
+        monkeypatch.setitem(cli.COMMANDS, 'fail', ('fails', define))
 
     return install
 

@@ -1,0 +1,103 @@
+"""`rfdn prepare`, `rfdn merge` and `rfdn verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rfdn_plugin.cli.arguments import at_least_one, cores, fraction, part_of_whole, scale_and_folder
+from rfdn_plugin.cli.registry import Action, command
+
+
+@command('prepare', 'make paired LMDBs from folders of images')
+def _prepare(parser: argparse.ArgumentParser) -> Action:
+    """Make OUT/HR_sub.lmdb and OUT/LR_bicubic_X{s}_sub.lmdb with equal keys, for BasicSR's PairedImageDataset.
+
+    Stopped at any moment, the same command goes on; finished databases are not touched. docs/datasets.md has recipes.
+    """
+    add = parser.add_argument
+    add('--hr', nargs='+', type=Path, required=True, metavar='DIR', help='folders of HR images')
+    add('--out', type=Path, required=True, metavar='DIR', help='folder for the databases')
+    add('--scales', nargs='+', type=int, default=[2, 3, 4], metavar='S', help='default: 2 3 4')
+    lr_help = 'folder of given LR images of scale S; MATLAB bicubic is made where there is none'
+    add('--lr', nargs='+', type=scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
+    crop_help = 'side of the sub-images in HR pixels; 0 for whole images (default: 480)'
+    add('--crop-size', type=int, default=480, metavar='N', help=crop_help)
+    add('--step', type=int, metavar='N', help='distance of the sub-images (default: half of the crop size)')
+    add('--encoding', choices=('png', 'bmp'), default='png', help='bmp: twice the disk, not decoded in training')
+    add('--level', type=int, default=1, metavar='L', help='PNG compression, 0 to 9 (default: 1)')
+    border_help = 'replicate: the bicubic of older MATLABs (default: symmetric)'
+    add('--border', choices=('symmetric', 'replicate'), default='symmetric', help=border_help)
+    add('--min-size', type=int, default=0, metavar='N', help='skip images with a shorter side, as the gt_size')
+    add('--workers', type=at_least_one, metavar='N', help='processes that decode and encode (default: one a core)')
+    add('--shard', type=part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see rfdn merge')
+    add('--recursive', action='store_true', help='enter subfolders')
+    add('--folders', action='store_true', help='write PNG folders OUT/HR and OUT/LR_bicubic/X{s}, as for test sets')
+    add('--strict', action='store_true', help='fail where a file would be skipped')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.data.prepare import PrepareSpec, prepare
+
+        given = vars(args)
+        names = ('out', 'crop_size', 'step', 'encoding', 'level', 'border', 'min_size', 'shard', 'recursive', 'strict')
+        spec = PrepareSpec(
+            hr=tuple(args.hr),
+            scales=tuple(args.scales),
+            lr=dict(args.lr),
+            workers=args.workers or cores(),
+            **{name: given[name] for name in names},
+        )
+        if args.folders:
+            from rfdn_plugin.data.prepare.folders import prepare_folders
+
+            print('\n'.join(prepare_folders(spec)))
+        else:
+            print('\n'.join(prepare(spec).lines()))
+
+    return run
+
+
+@command('merge', 'put prepared databases together')
+def _merge(parser: argparse.ArgumentParser) -> Action:
+    """Make one set of databases of the shards of an array job, or of several sets prepared with the same settings."""
+    parser.add_argument('folders', nargs='+', type=Path, metavar='SHARD', help='what was the --out of rfdn prepare')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the result')
+
+    def run(args: argparse.Namespace) -> None:
+        from rfdn_plugin.data.prepare.merge import merge
+
+        print('\n'.join(merge(args.folders, args.out).lines()))
+
+    return run
+
+
+@command('verify', 'check LMDBs of images')
+def _verify(parser: argparse.ArgumentParser) -> Action:
+    """Decode every entry, compare keys, sizes and pairs, look for LR of a wrong resize and for benchmark images.
+
+    Exit code 0: no problem; 1: problems, each named.
+    """
+    add = parser.add_argument
+    add('databases', nargs='*', type=Path, metavar='LMDB', help='.lmdb folders, or folders that hold them')
+    pair_help = 'a pair; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb of one folder are paired without it'
+    add('--pair', nargs=3, action='append', default=[], metavar=('HR', 'LR', 'SCALE'), help=pair_help)
+    share_help = 'share of the pairs whose LR is compared with MATLAB bicubic (default: 0.05, at least 20 pairs)'
+    add('--share', type=fraction, default=0.05, metavar='F', help=share_help)
+    add('--all', action='store_const', const=1.0, dest='share', help='compare all of them')
+    add('--against', nargs='+', type=Path, default=[], metavar='DIR', help='benchmark images not to be trained on')
+    add('--workers', type=at_least_one, metavar='N', help='processes (default: one a core)')
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.data.verify import Pair, verify
+
+        if not args.databases and not args.pair:
+            parser.error('give an LMDB, a folder that holds some, or --pair')
+        if not all(scale.isdigit() and int(scale) > 1 for _, _, scale in args.pair):
+            parser.error('the SCALE of --pair is a whole number of at least 2')
+        pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
+        workers = args.workers or cores()
+        report = verify(args.databases, pairs, share=args.share, benchmarks=args.against, workers=workers)
+        print('\n'.join(report.lines()))
+        return 1 if report.problems else 0
+
+    return run
