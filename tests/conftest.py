@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from helpers import REPOSITORY
 
 
 def find_data_root() -> Path | None:
@@ -15,6 +15,17 @@ def find_data_root() -> Path | None:
     named = os.environ.get('RFDN_DATA')
     candidate = Path(named) if named else REPOSITORY.parent / 'shared' / 'data'
     return candidate if (candidate / 'benchmarks').is_dir() else None
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same random numbers, whichever tests ran before it."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope='session')

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from isolated import assert_runs, run_code
+from helpers.processes import assert_runs, run_code
 
 
 def free_port() -> int:

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from helpers import REPOSITORY
 
 
 def run(*words: object, **settings) -> subprocess.CompletedProcess:

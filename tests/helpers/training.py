@@ -1,0 +1,116 @@
+"""Runs of seconds from the shipped option files, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from helpers import REPOSITORY
+from helpers.processes import Outcome, run_code
+
+TRAIN = 'options/train/RFDN/train_RFDN_x{scale}_{kind}.yml'
+
+
+def small(tiny_data: Path, photographs: Path, scale: int = 2, **changes: object) -> list[str]:
+    """`--force_yml` entries that make a shipped option file a run of seconds on the photographs."""
+    entries = {
+        'num_gpu': 0,
+        'network_g:num_feat': 12,
+        'network_g:num_block': 2,
+        'datasets:train:dataroot_gt': tiny_data / 'HR_sub.lmdb',
+        'datasets:train:dataroot_lq': tiny_data / f'LR_bicubic_X{scale}_sub.lmdb',
+        'datasets:train:gt_size': 12 * scale,
+        'datasets:train:batch_size_per_gpu': 4,
+        'datasets:train:num_worker_per_gpu': 0,
+        'datasets:val:dataroot_gt': tiny_data / 'HR_sub.lmdb',
+        'datasets:val:dataroot_lq': tiny_data / f'LR_bicubic_X{scale}_sub.lmdb',
+        'datasets:val:io_backend:type': 'lmdb',
+        'train:total_iter': 10,
+        'val:val_freq': 10,
+        'logger:print_freq': 1,
+        'logger:save_checkpoint_freq': 5,
+        **changes,
+    }
+    return [f'{key}={value}' for key, value in entries.items()]
+
+
+def rfdn(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
+    """Run the command in a process of its own, below `cwd`."""
+    words = [str(argument) for argument in arguments]
+    code = f"""
+        import sys, torch
+        torch.set_num_threads(1)
+        sys.argv = ['rfdn', *{words!r}]
+        from rfdn_plugin.cli import main
+        sys.exit(main())
+    """
+    return run_code(code, cwd=cwd, timeout=timeout)
+
+
+def option_file(scale: int = 2) -> Path:
+    return REPOSITORY / TRAIN.format(scale=scale, kind='scratch' if scale == 2 else 'finetune')
+
+
+def weights(root: Path, name: str = 'train_RFDN_x2_scratch', file: str = 'net_g_latest.pth') -> dict:
+    return torch.load(root / 'experiments' / name / 'models' / file, weights_only=True)
+
+
+def assert_equal(first: dict, second: dict) -> None:
+    assert first.keys() == second.keys()
+    for key in first.keys() - {'metadata'}:
+        for name, tensor in first[key].items():
+            assert torch.equal(tensor, second[key][name]), f'{key}.{name}'
+
+
+OURS = {'datasets:train:sample_seed': 7}
+
+
+STOCK = {'datasets:train:type': 'PairedImageDataset', 'datasets:train:sample_seed': '~'}
+
+
+def long_run(tiny_data: Path, photographs: Path, iterations: int, workers: int, **changes: object) -> list[str]:
+    """Epochs of 9 iterations, a checkpoint every 4th, validation in the middle and at the end."""
+    entries = {
+        'datasets:train:num_worker_per_gpu': workers,
+        'datasets:train:dataset_enlarge_ratio': 4,
+        'train:total_iter': iterations,
+        'train:scheduler:milestones': f'[{iterations // 2}]',
+        'val:val_freq': iterations // 2,
+        'logger:save_checkpoint_freq': 4,
+        'logger:print_freq': 1,
+    }
+    return small(tiny_data, photographs, **{**entries, **changes})
+
+
+def start(cwd: Path, changes: list[str], *flags: str) -> subprocess.Popen:
+    """`rfdn train` as a process that can be killed."""
+    command = [
+        sys.executable,
+        '-m',
+        'rfdn_plugin',
+        'train',
+        '-opt',
+        str(option_file()),
+        *flags,
+        '--force_yml',
+        *changes,
+    ]
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
+    with open(cwd / 'output.log', 'a') as log:
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_for_iteration(process: subprocess.Popen, cwd: Path, iteration: int) -> bool:
+    """Whether the run logged that iteration before it ended by itself."""
+    deadline = time.monotonic() + 300
+    while process.poll() is None:
+        assert time.monotonic() < deadline, (cwd / 'output.log').read_text()[-2000:]
+        if f'iter:{iteration:8,d}' in (cwd / 'output.log').read_text():
+            return True
+        time.sleep(0.02)
+    return False

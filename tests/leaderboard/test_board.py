@@ -1,0 +1,561 @@
+"""The whole run on small sets: what is written, what is computed again, and what happens when things go wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_sets import make_set, make_weights, network_entry, photograph, write
+
+import rfdn_plugin  # noqa: F401
+from rfdn_plugin.cli import main
+from rfdn_plugin.data.bicubic import mod_crop
+from rfdn_plugin.leaderboard import board as board_module
+from rfdn_plugin.leaderboard.board import run
+from rfdn_plugin.leaderboard.measure import evaluate as evaluate_module
+from rfdn_plugin.leaderboard.measure.evaluate import Worker
+from rfdn_plugin.leaderboard.options import parse_options
+from rfdn_plugin.utils.errors import RFDNError
+
+FAST = {'complexity': {'mmengine': False}, 'report': {'images': 0}, 'significance': {'resamples': 1000}}
+BICUBIC = {'type': 'bicubic', 'scale': 2}
+
+
+@pytest.fixture
+def content(tmp_path) -> dict:
+    """Bicubic and one network on one set at x2."""
+    sets = {'Small': make_set(tmp_path / 'set')}
+    return {
+        'name': 'test',
+        'sets': sets,
+        'entries': [BICUBIC, network_entry('net', make_weights(tmp_path / 'net.pth'))],
+        **FAST,
+    }
+
+
+def run_board(content: dict, out: Path, workers: int = 1) -> dict:
+    return run(parse_options(content), out, workers)
+
+
+@pytest.fixture
+def scored(monkeypatch) -> list[tuple[str, int, tuple[str, ...]]]:
+    """(set, index, labels) of everything that is computed in this process."""
+    calls = []
+    original = Worker.score
+
+    def score(self, set_key, index, labels):
+        if labels:
+            calls.append((set_key[0], index, tuple(labels)))
+        return original(self, set_key, index, labels)
+
+    monkeypatch.setattr(Worker, 'score', score)
+    return calls
+
+
+def row_of(board: dict, name: str) -> dict:
+    return next(row for row in board['entries'] if row['name'] == name)
+
+
+def rounded(row: dict, set_name: str) -> list[float]:
+    return [round(row['sets'][set_name][metric], 4) for metric in ('psnr_y', 'ssim_y', 'psnr_rgb')]
+
+
+def test_the_json_has_the_design_s_form(content, tmp_path):
+    content['entries'].append({'published': 'RFDN', 'scale': 2})
+    run_board(content, tmp_path / 'out')
+    board = json.loads((tmp_path / 'out/leaderboard.json').read_text())
+    row = row_of(board, 'net')
+    assert {'environment', 'entries'} <= board.keys()
+    keys = {'name', 'type', 'scale', 'source', 'weights_sha256', 'params', 'conv_macs_hr720', 'ntire', 'mmengine'}
+    assert keys | {'latency_ms', 'peak_memory_mb', 'sets'} <= row.keys()
+    assert (row['type'], row['scale'], row['source']) == ('RFDN', 2, 'measured')
+    assert (
+        len(row['weights_sha256']) == 64 and isinstance(row['params'], int) and isinstance(row['conv_macs_hr720'], int)
+    )
+    assert row['ntire'].keys() == {'flops', 'activations', 'convs'}
+    small = row['sets']['Small']
+    assert small.keys() == {'psnr_y', 'ssim_y', 'psnr_rgb', 'images'}
+    assert small['images'].keys() == {'astronaut', 'coffee', 'chelsea', 'rocket'}
+    for metric in ('psnr_y', 'ssim_y', 'psnr_rgb'):
+        assert small[metric] == pytest.approx(np.mean([image[metric] for image in small['images'].values()]), abs=1e-12)
+    published = next(row for row in board['entries'] if row['source'] == 'published')
+    assert published['citation'] and published['sets']['Set5'] == {'psnr_y': 38.05, 'ssim_y': 0.9606}
+    assert not {'weights_sha256', 'ntire', 'latency_ms'} & published.keys()
+    (pair,) = board['comparisons']
+    assert {pair['a'], pair['b']} == {'Bicubic', 'net'} and pair['few_images']
+
+
+def test_scores_are_those_of_basicsr_s_own_loop(content, tmp_path):
+    """`val` in an option file and the leaderboard give equal numbers for the same weights, for folders named both ways."""
+    from basicsr.data import build_dataloader, build_dataset
+
+    from rfdn_plugin.models.rfdn_model import RFDNModel
+
+    options = parse_options(content)
+    board = run(options, tmp_path / 'out', 1)
+    test_set = board_module.open_set('Small', options.sets['Small'], 2)
+    metric = {'crop_border': 2, 'test_y_channel': True}
+    model = RFDNModel(
+        {
+            'name': 'val',
+            'num_gpu': 0,
+            'is_train': False,
+            'dist': False,
+            'rank': 0,
+            'scale': 2,
+            'network_g': {'type': 'RFDN', 'upscale': 2, 'num_feat': 8, 'num_block': 1},
+            'path': {'pretrain_network_g': str(tmp_path / 'net.pth')},
+            'val': {
+                'metrics': {
+                    'psnr_y': {'type': 'calculate_psnr', **metric},
+                    'ssim_y': {'type': 'calculate_ssim', **metric},
+                    'psnr_rgb': {'type': 'calculate_psnr', 'crop_border': 2},
+                }
+            },
+        }
+    )
+    dataset = build_dataset(test_set.dataset_options())
+    loader = build_dataloader(dataset, {'phase': 'val'}, num_gpu=0, dist=False, sampler=None, seed=0)
+    model.validation(loader, current_iter=0, tb_logger=None, save_img=False)
+    measured = row_of(board, 'net')['sets']['Small']
+    assert len(model.metric_results) == 3
+    for name, value in model.metric_results.items():
+        assert measured[name] == pytest.approx(value, abs=1e-9), name
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_the_number_of_workers_changes_nothing(content, tmp_path, workers):
+    board = run_board(content, tmp_path / f'out{workers}', workers)
+    assert row_of(board, 'net')['sets'] == row_of(run_board(content, tmp_path / 'one'), 'net')['sets']
+    assert list(row_of(board, 'net')['sets']['Small']['images']) == ['astronaut', 'chelsea', 'coffee', 'rocket']
+
+
+# --- cache and resume ----------------------------------------------------------------------------------------------
+def test_a_second_run_computes_only_a_new_entry(content, tmp_path, scored):
+    first = run_board(content, tmp_path / 'out')
+    assert len(scored) == 4
+    scored.clear()
+    assert run_board(content, tmp_path / 'out')['entries'] == first['entries'] and not scored
+    content['entries'].append(network_entry('other', make_weights(tmp_path / 'other.pth', seed=7)))
+    second = run_board(content, tmp_path / 'out')
+    assert {labels for _, _, labels in scored} == {('other x2',)} and len(scored) == 4
+    assert row_of(second, 'net') == row_of(first, 'net')
+
+
+def change_weights(content, tmp_path):
+    make_weights(tmp_path / 'net.pth', seed=3)
+
+
+def change_image(content, tmp_path):
+    hr = photograph('coffee')[::-1]
+    write(tmp_path / 'set/HR/coffee.png', hr)
+
+
+def change_metrics(content, tmp_path):
+    content['entries'][1]['metrics'] = {'ssim_rgb': {'type': 'calculate_ssim'}}
+
+
+def change_range(content, tmp_path):
+    content['entries'][1]['img_range'] = 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'recomputed'),
+    [
+        (change_weights, {('net x2',)}),
+        (change_metrics, {('net x2',)}),
+        (change_range, {('net x2',)}),
+        (change_image, {('Bicubic x2', 'net x2')}),
+    ],
+)
+def test_what_depends_on_a_change_is_computed_again(content, tmp_path, scored, change, recomputed):
+    run_board(content, tmp_path / 'out')
+    scored.clear()
+    change(content, tmp_path)
+    run_board(content, tmp_path / 'out')
+    assert {labels for _, _, labels in scored} == recomputed
+
+
+def test_a_renamed_entry_is_not_computed_again(content, tmp_path, scored):
+    run_board(content, tmp_path / 'out')
+    scored.clear()
+    content['entries'][1]['name'] = 'renamed'
+    board = run_board(content, tmp_path / 'out')
+    assert not scored and row_of(board, 'renamed')['sets']['Small']['psnr_y']
+
+
+def slowly(content: dict, out: Path) -> None:
+    original = Worker.score
+    Worker.score = lambda self, *args: time.sleep(0.5) or original(self, *args)
+    run_board(content, out, workers=2)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_killed_run_goes_on_and_leaves_no_process(content, tmp_path, scored):
+    out = tmp_path / 'out'
+    process = multiprocessing.get_context('fork').Process(target=slowly, args=(content, out))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (kept := _lines(out)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = _children(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    kept = _lines(out)
+    assert 0 < len(kept) < 8 and children
+    torn = next(out.glob('cache/*.jsonl'))
+    torn.write_bytes(torn.read_bytes() + b'["coffee", {"psnr')  # a line that the kill cut off
+
+    board = run_board(content, out)
+    computed = sum(len(labels) for _, _, labels in scored)
+    assert 8 - len(kept) <= computed < 8
+    assert all(len(row['sets']['Small']['images']) == 4 for row in board['entries'])
+    deadline = time.monotonic() + 20
+    while any(Path(f'/proc/{child}').exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(Path(f'/proc/{child}').exists() for child in children)
+
+
+def _lines(out: Path) -> list[str]:
+    return [
+        line
+        for path in out.glob('cache/*.jsonl')
+        for line in path.read_text().splitlines()
+        if '"psnr_y"' in line and line.endswith('}]')
+    ]
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+def test_problems_are_all_named_before_any_work(content, tmp_path, scored):
+    content['entries'] += [
+        network_entry('missing', tmp_path / 'nowhere.pth'),
+        network_entry('other scale', make_weights(tmp_path / 'x4.pth', 4)),
+        {'name': 'folder', 'type': 'images', 'scale': 2, 'dir': str(tmp_path / 'nothing')},
+        {'published': 'RFDNN', 'scale': 2},
+    ]
+    content['sets']['Gone'] = {'hr': str(tmp_path / 'gone'), 'lr': 'x'}
+    with pytest.raises(RFDNError) as caught:
+        run_board(content, tmp_path / 'out')
+    told = str(caught.value)
+    for part in ('5 problems', 'nowhere.pth', 'holds weights of x4', 'no folder', 'did you mean RFDN', 'sets.Gone.hr'):
+        assert part in told
+    assert not scored and not (tmp_path / 'out/leaderboard.json').exists()
+
+
+def test_images_and_metrics_that_do_not_exist_are_named_before_any_work(content, tmp_path, scored):
+    content['report'] = {'images': {'Small': ['coffee', 'coffe'], 'Smal': []}}
+    content['metrics'] = {'lpips': {'type': 'calculate_lpips'}}
+    with pytest.raises(
+        RFDNError, match=r'3 problems[\s\S]*no set Smal\.[\s\S]*no image coffe\.[\s\S]*no metric calculate_lpips'
+    ):
+        run_board(content, tmp_path / 'out')
+    assert not scored
+
+
+def test_the_report_shows_the_images_that_were_asked_for(content, tmp_path):
+    content['report'] = {'images': {'Small': ['coffee', 'rocket']}}
+    run_board(content, tmp_path / 'out')
+    shown = {file.name for file in (tmp_path / 'out/comparisons').iterdir()}
+    assert shown == {'Small_coffee_x2.png', 'Small_rocket_x2.png'}
+
+
+def test_weights_of_another_network_and_damaged_ones_are_refused(content, tmp_path):
+    state = torch.load(tmp_path / 'net.pth', weights_only=True)
+    state['params']['fea_conv.weight'][0, 0, 0, 0] = float('nan')
+    torch.save(state, tmp_path / 'nan.pth')
+    (tmp_path / 'torn.pth').write_bytes((tmp_path / 'net.pth').read_bytes()[:3000])
+    for name in ('nan', 'torn'):
+        content['entries'] = [network_entry(name, tmp_path / f'{name}.pth')]
+        with pytest.raises(RFDNError, match=f'{name}.pth'):
+            run_board(content, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_entry_that_fails_in_the_middle_does_not_stop_the_others(content, tmp_path, monkeypatch, capsys, workers):
+    """Its weights file is replaced after the checks; the exit code is 3 and the table says what happened."""
+    import yaml
+
+    check_sets = board_module.check_sets
+
+    def check_and_harm(*args):
+        (tmp_path / 'bad.pth').write_bytes(b'torn')
+        return check_sets(*args)
+
+    content['entries'].insert(1, network_entry('bad', make_weights(tmp_path / 'bad.pth', seed=5)))
+    (tmp_path / 'o.yml').write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(board_module, 'check_sets', check_and_harm)
+    out = tmp_path / 'out'
+    assert main(['leaderboard', '-opt', str(tmp_path / 'o.yml'), '--out', str(out), '--workers', str(workers)]) == 3
+    board = json.loads((out / 'leaderboard.json').read_text())
+    assert 'bad.pth has changed or gone' in row_of(board, 'bad')['error'] and row_of(board, 'bad')['sets'] == {}
+    assert row_of(board, 'net')['sets']['Small']['psnr_y'] > 20
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert 'failed bad x2' in printed
+    assert (
+        'failed' in (out / 'leaderboard.md').read_text() and 'bad x2 failed' in (out / 'leaderboard.html').read_text()
+    )
+
+
+def test_a_killed_worker_is_told_and_what_was_done_is_kept(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(Worker, 'score', lambda self, *args: os._exit(9))
+    with pytest.raises(RFDNError, match='fewer --workers'):
+        run_board(content, tmp_path / 'out', workers=2)
+
+
+def test_missing_lr_and_a_wrong_size_stop_the_run_with_one_line(content, tmp_path, capsys):
+    import yaml
+
+    (tmp_path / 'o.yml').write_text(yaml.safe_dump(content))
+    command = ['leaderboard', '-opt', str(tmp_path / 'o.yml'), '--out', str(tmp_path / 'out'), '--workers', '1']
+    write(tmp_path / 'set/X2/coffeex2.png', photograph('coffee', (20, 20)))
+    assert main(command) == 1
+    assert 'coffee: HR is 75x61 and LR 20x20' in capsys.readouterr().err
+    (tmp_path / 'set/X2/coffeex2.png').unlink()
+    assert main(command) == 1
+    assert 'for coffee' in capsys.readouterr().err
+
+
+def test_a_set_with_a_grey_image_is_measured_and_says_so(content, tmp_path):
+    import cv2
+
+    for file in (tmp_path / 'set/HR/coffee.png', tmp_path / 'set/X2/coffeex2.png'):
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    board = run_board(content, tmp_path / 'out')
+    assert board['sets']['Small x2']['grey'] == ['coffee']
+    assert 'Small/coffee' in (tmp_path / 'out/leaderboard.md').read_text()
+
+
+def test_lr_that_is_not_matlab_s_marks_the_rows(content, tmp_path):
+    hr = mod_crop(photograph('coffee'), 2)
+    write(tmp_path / 'set/X2/coffeex2.png', hr[::2, ::2])
+    board = run_board(content, tmp_path / 'out')
+    assert any("LR of Small is not MATLAB's" in text for text in row_of(board, 'net')['warnings'])
+    assert "not MATLAB's bicubic of HR (1 images" in (tmp_path / 'out/leaderboard.md').read_text()
+
+
+@pytest.mark.parametrize(('name', 'given', 'right'), [('RFDN_AIM', 1, 255), ('IMDN_x4', 255, 1)])
+def test_a_wrong_range_is_recognised(content, tmp_path, data_root, name, given, right):
+    make_set(tmp_path / 'set', 4)
+    weights = data_root / f'weights/official/{name}.pth'
+    content['entries'] = [{'name': 'net', 'scale': 4, 'weights': str(weights), 'img_range': given}]
+    warnings = row_of(run_board(content, tmp_path / 'out'), 'net')['warnings']
+    assert any(f'with img_range {right} it has' in text and 'the range is wrong' in text for text in warnings)
+    del content['entries'][0]['img_range']  # recognised by their values
+    assert row_of(run_board(content, tmp_path / 'out'), 'net')['warnings'] == []
+
+
+# --- other entries -------------------------------------------------------------------------------------------------
+def test_images_made_elsewhere(content, tmp_path):
+    for name in ('astronaut', 'coffee', 'chelsea', 'rocket'):
+        write(tmp_path / 'sr/Small' / f'{name}_test_RFDN.png', mod_crop(photograph(name), 2))
+        write(tmp_path / 'bgr/Small' / f'{name}.png', mod_crop(photograph(name), 2)[..., ::-1])
+    for folder in ('sr', 'bgr'):
+        content['entries'].append(
+            {'name': folder, 'type': 'images', 'scale': 2, 'dir': str(tmp_path / folder / '{set}')}
+        )
+    board = run_board(content, tmp_path / 'out')
+    perfect = row_of(board, 'sr')['sets']['Small']
+    assert perfect['psnr_y'] is None and perfect['ssim_y'] == pytest.approx(1)  # infinite: JSON has no number for it
+    assert any('the files are BGR' in text for text in row_of(board, 'bgr')['warnings'])
+    assert '∞' in (tmp_path / 'out/leaderboard.md').read_text()
+    assert 'NaN' not in (tmp_path / 'out/leaderboard.json').read_text()
+    (tmp_path / 'sr/Small/coffee_test_RFDN.png').unlink()
+    with pytest.raises(RFDNError, match=r'needs one image each for coffee \(none\)'):
+        run_board(content, tmp_path / 'out')
+
+
+def test_a_network_for_y_gets_bicubic_colours(content, tmp_path):
+    path = make_weights(tmp_path / 'y.pth', num_in_ch=1, num_out_ch=1)
+    content['entries'].append(network_entry('y', path))
+    board = run_board(content, tmp_path / 'out')
+    on_y, on_rgb = row_of(board, 'y')['sets']['Small'], row_of(board, 'Bicubic')['sets']['Small']
+    assert on_y['psnr_y'] > on_rgb['psnr_y'] - 3 and on_y['psnr_rgb'] > on_rgb['psnr_rgb'] - 3
+
+
+def test_raw_and_averaged_weights_are_told_apart(content, tmp_path):
+    state = torch.load(tmp_path / 'net.pth', weights_only=True)['params']
+    other = {name: tensor + 0.01 for name, tensor in state.items()}
+    torch.save({'params': other, 'params_ema': state}, tmp_path / 'both.pth')
+    content['entries'] += [network_entry(key, tmp_path / 'both.pth', param_key=key) for key in ('params', 'params_ema')]
+    board = run_board(content, tmp_path / 'out')
+    assert row_of(board, 'params')['weights_state'] == 'raw weights'
+    assert row_of(board, 'params_ema')['weights_state'] == 'EMA weights'
+    assert row_of(board, 'params_ema')['sets'] == row_of(board, 'net')['sets'] != row_of(board, 'params')['sets']
+
+
+def test_scales_and_further_metrics(content, tmp_path):
+    make_set(tmp_path / 'set', 3)
+    make_weights(tmp_path / 'net3.pth', 3)
+    content['entries'] = [
+        {**BICUBIC, 'scale': [2, 3]},
+        network_entry('net', f'{tmp_path}/net{{scale}}.pth', scale=3)
+        | {'metrics': {'mine': {'type': 'calculate_ssim'}}},
+    ]
+    content['metrics'] = {'ssim_rgb': {'type': 'calculate_ssim'}}
+    board = run_board(content, tmp_path / 'out')
+    assert [(row['name'], row['scale']) for row in board['entries']] == [('Bicubic', 2), ('Bicubic', 3), ('net', 3)]
+    figures = row_of(board, 'net')['sets']['Small']
+    assert figures['mine'] == figures['ssim_rgb'] and 'mine' not in row_of(board, 'Bicubic')['sets']['Small']
+    text = (tmp_path / 'out/leaderboard.md').read_text()
+    assert '## x2' in text and '## x3' in text and 'Small<br>ssim_rgb' in text
+
+
+# --- costs ---------------------------------------------------------------------------------------------------------
+def test_latency_and_memory_state_their_set_up(content, tmp_path):
+    content['latency'] = {'runs': 3, 'warmup': 1, 'input': [24, 32]}
+    content['entries'].append(network_entry('wide', make_weights(tmp_path / 'wide.pth', num_feat=48)))
+    board = run_board(content, tmp_path / 'out')
+    timing = row_of(board, 'net')['latency_ms']
+    assert {'median', 'min', 'device', 'threads', 'input'} <= timing.keys()
+    assert 0 < timing['min'] <= timing['median'] <= timing['p90'] and timing['input'] == '1x3x24x32'
+    assert row_of(board, 'Bicubic')['latency_ms'] is None
+    assert 'interleaved' in (tmp_path / 'out/leaderboard.md').read_text()
+    if row_of(board, 'net')['peak_memory_mb'] is not None:
+        assert row_of(board, 'wide')['peak_memory_mb'] > 0
+
+
+def test_memory_grows_with_the_input(tmp_path):
+    from rfdn_plugin.leaderboard.measure.entries import resolve
+    from rfdn_plugin.leaderboard.measure.latency import measure_memory
+    from rfdn_plugin.leaderboard.options import LatencyOptions, NetworkEntry
+
+    weights = make_weights(tmp_path / 'net.pth', num_feat=16)
+    entry = resolve(NetworkEntry(**network_entry('net', weights)), 2, [])
+    small, large = (measure_memory(entry, LatencyOptions(input=size), 'cpu') for size in ((64, 64), (512, 512)))
+    if small is None:
+        pytest.skip('the system does not tell the resident size')
+    # Nine maps of 16 channels and the image live at once at the least, 16 MiB each; what the first forward pass
+    # takes at any size (libraries that are loaded then) is in both.
+    assert large - small > 100
+
+
+def test_a_challenge_s_runtime_counts_only_beside_its_baseline(content, tmp_path):
+    make_set(tmp_path / 'set', 4)
+    make_weights(tmp_path / 'net4.pth', 4)
+    content['latency'] = {'runs': 3, 'warmup': 1, 'input': [24, 24], 'memory': False}
+    content['entries'] = [
+        network_entry('net', tmp_path / 'net4.pth', 4),
+        network_entry('baseline', make_weights(tmp_path / 'base.pth', 4, seed=9), 4, ntire_baseline=2024),
+    ]
+    board = run_board(content, tmp_path / 'out')
+    scores = row_of(board, 'net')['ntire_scores']
+    assert scores['2024']['complete'] and not scores['2025']['complete'] and not scores['2026']['complete']
+    text = (tmp_path / 'out/leaderboard.md').read_text()
+    assert f'({scores["2025"]["score"]:.2f})' in text and 'baseline was not timed' in text
+
+
+# --- what is written -----------------------------------------------------------------------------------------------
+def test_markdown_and_csv(content, tmp_path):
+    content['entries'].append({'published': 'IMDN', 'scale': 2})
+    board = run_board(content, tmp_path / 'out')
+    text = (tmp_path / 'out/leaderboard.md').read_text()
+    best = max(('Bicubic', 'net'), key=lambda name: row_of(board, name)['sets']['Small']['psnr_y'])
+    assert re.search(rf'^\| {best} .*\*\*{row_of(board, best)["sets"]["Small"]["psnr_y"]:.2f}\*\*', text, re.MULTILINE)
+    assert '<u>' in text and '_IMDN (published)_' in text and 'arXiv 1909.11856' in text
+    assert '2 pixels cropped' in text and 'MATLAB bicubic' in text and 'Intervals from so few' in text
+    (summary,) = (tmp_path / 'out').glob('leaderboard-*.csv')
+    (images,) = (tmp_path / 'out').glob('images-*.csv')
+    assert 'torch' in summary.name and 'crop' in summary.name
+    rows = list(csv.DictReader(summary.open()))
+    assert [row['name'] for row in rows] == ['Bicubic', 'net', 'IMDN']
+    assert float(rows[1]['Small_psnr_y']) == row_of(board, 'net')['sets']['Small']['psnr_y']
+    assert len(list(csv.DictReader(images.open()))) == 2 * 4 * 3
+
+
+def test_the_terminal_table_fits_any_width(content, tmp_path):
+    from rich.console import Console
+
+    from rfdn_plugin.leaderboard.report.tables import print_board
+
+    content['sets'] |= {f'Small{number}': content['sets']['Small'] for number in range(4)}
+    content['entries'].append({'published': 'IMDN', 'scale': 2})
+    content['entries'][1]['name'] = 'a network with a long name [red]'
+    board = run_board(content, tmp_path / 'out')
+    figure = f'{row_of(board, "Bicubic")["sets"]["Small"]["psnr_y"]:.2f}'
+    for width in (60, 80, 160):
+        with open(os.devnull, 'w') as nowhere:
+            console = Console(width=width, record=True, file=nowhere)
+            print_board(board, console)
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert text.count(figure) >= 5  # no figure is cut off
+        assert '[red]' in ' '.join(text.split())
+
+
+def test_the_public_weights_have_the_facts_figures(data_root, tmp_path):
+    """Set5 x4: RFDN_AIM 32.1589 / 0.8946 (RGB 30.2544), IMDN 32.2096 / 0.8948, bicubic 28.4305 / 0.8113."""
+    sets, weights = data_root / 'benchmarks', data_root / 'weights'
+    content = {
+        'name': 'facts',
+        'sets': {'Set5': {'hr': str(sets / 'Set5/HR'), 'lr': str(sets / 'Set5/LR_bicubic/X{scale}')}},
+        'entries': [
+            {'type': 'bicubic', 'scale': 4},
+            {'name': 'RFDN_AIM', 'scale': 4, 'weights': str(weights / 'official/RFDN_AIM.pth')},
+            {'name': 'IMDN', 'scale': 4, 'weights': str(weights / 'official/IMDN_x4.pth')},
+        ],
+        **FAST,
+    }
+    board = run_board(content, tmp_path, workers=evaluate_module.available_cores())
+    found = {row['name']: rounded(row, 'Set5') for row in board['entries']}
+    assert found['Bicubic'] == [28.4305, 0.8113, 26.6947]
+    assert found['RFDN_AIM'] == [32.1589, 0.8946, 30.2544]
+    assert found['IMDN'] == [32.2096, 0.8948, 30.3005]
+    (tied,) = [pair for pair in board['comparisons'] if 'Bicubic' not in (pair['a'], pair['b'])]
+    assert tied['crosses_zero'] and tied['few_images']  # 0.05 dB on five images is nothing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('scale', 'imdn', 'bicubic'),
+    [
+        (2, [37.9960, 0.9605, 35.8081], [33.6779, 0.9304, 31.7953]),
+        (3, [34.3597, 0.9270, 32.3587], [30.4043, 0.8690, 28.6252]),
+    ],
+)
+def test_the_other_scales_of_the_facts(data_root, tmp_path, scale, imdn, bicubic):
+    sets = data_root / 'benchmarks'
+    content = {
+        'name': 'facts',
+        'sets': {'Set5': {'hr': str(sets / 'Set5/HR'), 'lr': str(sets / 'Set5/LR_bicubic/X{scale}')}},
+        'entries': [
+            {'type': 'bicubic', 'scale': scale},
+            {'name': 'IMDN', 'scale': scale, 'weights': str(data_root / f'weights/official/IMDN_x{scale}.pth')},
+        ],
+        **FAST,
+    }
+    board = run_board(content, tmp_path, workers=evaluate_module.available_cores())
+    assert [rounded(row, 'Set5') for row in board['entries']] == [bicubic, imdn]
+
+
+def test_a_public_onnx_file_equals_its_network(data_root, tmp_path):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    make_set(tmp_path / 'set', 4)
+    onnx_file = data_root / 'weights/third_party/rfdn_x4.onnx'
+    content = {
+        'name': 'onnx',
+        'sets': {'Small': {'hr': str(tmp_path / 'set/HR'), 'lr': str(tmp_path / 'set/X{scale}')}},
+        'entries': [
+            {'name': 'onnx', 'type': 'onnx', 'scale': 4, 'img_range': 255, 'weights': str(onnx_file)},
+            {'name': 'torch', 'scale': 4, 'weights': str(data_root / 'weights/official/RFDN_AIM.pth')},
+        ],
+        **FAST,
+    }
+    board = run_board(content, tmp_path / 'out')
+    one, other = (row['sets']['Small'] for row in board['entries'])
+    # The images have 15 rows of LR, the least that the ONNX file can take.
+    assert one['psnr_y'] == pytest.approx(other['psnr_y'], abs=0.01)
+    assert board['entries'][0]['params'] == board['entries'][1]['params'] == 433_448

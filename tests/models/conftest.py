@@ -1,0 +1,3 @@
+from helpers.fixtures import options
+
+__all__ = ['options']

@@ -1,0 +1,184 @@
+"""Interrupted trainings: resumed, they end as if nothing had happened; asked to leave, they save first."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.processes import run_code
+from helpers.training import (
+    OURS,
+    STOCK,
+    assert_equal,
+    long_run,
+    option_file,
+    rfdn,
+    small,
+    start,
+    wait_for_iteration,
+    weights,
+)
+
+from rfdn_plugin.training import resume
+
+
+def kill_and_resume(cwd: Path, changes: list[str], iterations: int, kills: int, number: signal.Signals) -> list[int]:
+    """Kill the run `kills` times at random later iterations, resuming each time; the exit codes of the killed runs."""
+    chosen = sorted(random.Random(kills).sample(range(1, iterations), kills))
+    codes = []
+    for iteration in chosen:
+        process = start(cwd, changes, '--auto_resume')
+        if wait_for_iteration(process, cwd, iteration):
+            os.killpg(process.pid, number)
+        codes.append(process.wait(120))
+    process = start(cwd, changes, '--auto_resume')
+    assert process.wait(300) == 0, (cwd / 'output.log').read_text()[-3000:]
+    return codes
+
+
+@pytest.mark.parametrize(
+    ('workers', 'kills', 'iterations'),
+    [
+        (1, 2, 20),
+        pytest.param(0, 20, 200, marks=pytest.mark.slow),
+        pytest.param(1, 20, 200, marks=pytest.mark.slow),
+        pytest.param(2, 20, 200, marks=pytest.mark.slow),
+    ],
+)
+def test_kill_9_and_auto_resume_end_with_the_same_weights(
+    workers: int, kills: int, iterations: int, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    whole.mkdir()
+    killed.mkdir()
+    changes = long_run(tiny_data, photographs, iterations, workers, **OURS)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=whole).returncode == 0
+    codes = kill_and_resume(killed, changes, iterations, kills, signal.SIGKILL)
+    assert -signal.SIGKILL in codes
+    assert_equal(weights(whole), weights(killed))
+
+
+def test_the_stock_dataset_resumes_exactly_without_workers(tmp_path: Path, tiny_data: Path, photographs: Path):
+    whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
+    whole.mkdir()
+    stopped.mkdir()
+    changes = long_run(tiny_data, photographs, 20, 0, **STOCK)
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=whole).returncode == 0
+    process = start(stopped, changes)
+    assert wait_for_iteration(process, stopped, 14)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(120) == 75
+    assert rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *changes, cwd=stopped).returncode == 0
+    assert_equal(weights(whole), weights(stopped))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_saves_and_leaves_with_its_own_code(
+    number: signal.Signals, tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    changes = long_run(tiny_data, photographs, 1000, 1, **OURS, **{'logger:save_checkpoint_freq': 1000})
+    process = start(tmp_path, changes)
+    assert wait_for_iteration(process, tmp_path, 3)
+    os.killpg(process.pid, number)
+    asked = time.monotonic()
+    assert process.wait(120) == 75
+    assert time.monotonic() - asked < resume.WORKER_SECONDS / 2  # nobody waits for a worker that waits for us
+    log = (tmp_path / 'output.log').read_text()
+    assert f'{number.name}: saved iteration' in log and 'Traceback' not in log
+    states = list(tmp_path.glob('experiments/*/training_states/*.state'))
+    assert len(states) == 1 and int(states[0].stem) >= 3
+
+
+def test_the_best_results_survive(tmp_path: Path, tiny_data: Path, photographs: Path):
+    changes = small(tiny_data, photographs, **{'val:val_freq': 5, 'logger:save_checkpoint_freq': 6})
+    assert rfdn('train', '-opt', option_file(), '--force_yml', *changes, cwd=tmp_path).returncode == 0
+    state = torch.load(next(tmp_path.glob('experiments/*/training_states/6.state')), weights_only=True)
+    best = state['best_metric_results']['Set5']['psnr']
+    assert best['iter'] == 5 and 5 < best['val'] < 60
+
+
+@pytest.fixture(scope='module')
+def validated_twice(tmp_path_factory, tiny_data: Path, photographs: Path) -> tuple[Path, list[str]]:
+    """A training of 10 iterations with checkpoint and validation after each 5: its folder and its command."""
+    folder = tmp_path_factory.mktemp('whole')
+    changes = small(tiny_data, photographs, **{'val:val_freq': 5, **OURS})
+    command = ['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]
+    assert rfdn(*command, cwd=folder).returncode == 0
+    return folder, command
+
+
+@pytest.mark.parametrize(
+    ('method', 'iteration', 'number', 'code'),
+    [('nondist_validation', 5, 'SIGKILL', -9), ('_step', 4, 'SIGTERM', 75)],
+    ids=['killed while it validates', 'asked to leave before it validates'],
+)
+def test_a_validation_that_was_cut_off_is_made_up_for(
+    method: str, iteration: int, number: str, code: int, tmp_path: Path, validated_twice: tuple[Path, list[str]]
+):
+    """The best results, and the weights kept for them, are those of the training that was not interrupted."""
+    whole, command = validated_twice
+    program = f"""
+        import os, signal, sys, torch
+        torch.set_num_threads(1)
+        from rfdn_plugin.cli import main
+        from rfdn_plugin.models.rfdn_model import RFDNModel
+
+        original = RFDNModel.{method}
+
+        def interrupted(self, *arguments):
+            if self.iteration == {iteration}:
+                os.kill(os.getpid(), signal.{number})
+            return original(self, *arguments)
+
+        RFDNModel.{method} = interrupted
+        sys.exit(main({command!r}))
+    """
+    assert run_code(program, cwd=tmp_path).returncode == code
+    assert not list(tmp_path.glob('experiments/*/models/net_g_best.pth'))
+    outcome = rfdn(*command, cwd=tmp_path)
+    assert outcome.returncode == 0
+    assert outcome.stderr.count('Validation Set5') == 2  # of iterations 5 and 10
+    for name in ('net_g_best.pth', 'net_g_latest.pth'):
+        first, second = weights(whole, file=name), weights(tmp_path, file=name)
+        assert_equal(first, second)
+        assert first['metadata'] == second['metadata']
+
+
+def test_what_the_options_say_of_the_learning_rate_holds_when_a_training_goes_on(
+    tmp_path: Path, tiny_data: Path, photographs: Path
+):
+    """As the advice after a loss that ran away has it; a second resumption has nothing to say."""
+    changes = small(tiny_data, photographs, **{'train:total_iter': 5, 'train:scheduler:milestones': '[3]', **OURS})
+    command = ['train', '-opt', option_file(), '--auto_resume', '--force_yml', *changes]
+    assert 'lr:(2.500e-04,)' in rfdn(*command, cwd=tmp_path).stderr
+    later = [*command, 'train:optim_g:lr=1e-4', 'train:scheduler:milestones=[2,8]', 'train:total_iter=10']
+    outcome = rfdn(*later, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
+    assert 'train.optim_g and train.scheduler changed' in outcome.stderr
+    rates = [
+        line.partition('lr:(')[2][:9] for line in outcome.stderr.splitlines() if 'iter:' in line and 'lr:(' in line
+    ]
+    assert rates == ['5.000e-05'] * 3 + ['2.500e-05'] * 2
+    again = rfdn(*later, 'train:total_iter=11', cwd=tmp_path)
+    assert 'changed since' not in again.stderr and 'lr:(2.500e-05,)' in again.stderr
+    other = rfdn(*later, 'train:total_iter=12', 'train:optim_g:type=AdamW', cwd=tmp_path)
+    assert other.returncode == 1 and 'train.optim_g.type was Adam and is AdamW' in other.stderr
+
+
+def test_random_states_are_restored():
+    from rfdn_plugin.training.resume import random_state, set_random_state
+
+    def draw() -> tuple:
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    state = random_state()
+    first = draw()
+    draw()
+    set_random_state(state)
+    assert draw() == first
