@@ -3,8 +3,11 @@
 recipes, many plain files.
 
 The files are complete BasicSR YAML and are read on their own; this script only keeps them alike. After a change to it or
-to what the options may say, run `python scripts/write_options.py` and commit what it wrote; `tests/test_options.py` and
-`tests/test_schema.py` fail where the two differ.
+to what the options may say, run `python scripts/write_options.py` and commit what it wrote;
+`tests/options` fails where the two differ.
+
+There is a file for what somebody starts from: another network type, stage or test is a few `--force_yml` entries away
+(docs/training.md).
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class Network:
         scales: For which there are files.
         color: 'y' for a network that sees brightness alone.
         lr: Learning rate at the start.
-        stage2: Whether there are files that go on from the trained weights.
+        stage2: The scales with a file that goes on from the trained weights.
+        tests: Whether there are files for `rfdn test`; the leaderboard's files compare the other networks.
     """
 
     type: str
@@ -46,11 +50,17 @@ class Network:
     scales: tuple[int, ...] = field(default=SCALES)
     color: str = ''
     lr: str = '5.0e-4'
-    stage2: bool = False
+    stage2: tuple[int, ...] = ()
+    tests: bool = False
 
     @property
     def name(self) -> str:
         return f'{self.type}_{self.variant}' if self.variant else self.type
+
+    @property
+    def folder(self) -> str:
+        """The folder of its files below options/train and options/test."""
+        return 'ablation' if self.variant else self.type
 
 
 def _plain(**arguments: object) -> dict[str, tuple[object, str]]:
@@ -65,40 +75,36 @@ NETWORKS = (
         type='RFDN',
         arguments=_RFDN,
         title='RFDN (arXiv 2009.11551)',
-        stage2=True,
+        stage2=(2,),
+        tests=True,
     ),
     Network(
         type='RFDN_L',
         arguments=_RFDN | _plain(num_feat=52),
         title='RFDN-L (arXiv 2009.11551)',
-        stage2=True,
+        tests=True,
     ),
     Network(
         type='E_RFDN',
         arguments=_RFDN | _plain(num_feat=50, num_block=4, attention='esa', block_residual=False),
         title='E-RFDN, winner of AIM 2020 (arXiv 2009.11551, section 4.5)',
-        stage2=True,
+        tests=True,
         dataset='DF2K',
         notes=(
             'The challenge entry was trained on DF2K (DIV2K + Flickr2K); its further recipe is not published, so this',
             "is the paper's for RFDN.",
         ),
     ),
-    *(
-        Network(
-            type=type,
-            arguments=_plain(num_feat=64, num_block=6, distillation_rate=0.25),
-            title=title,
-            notes=(
-                'The recipe is that of RFDN, for a fair comparison; the published weights were made with HR patches of',
-                '192 at every scale, batch 16 and Adam 2e-4 (Zheng222/IMDN, train_IMDN.py).',
-            ),
-            scales=(2, 4),
-        )
-        for type, title in (
-            ('IMDN', 'IMDN (arXiv 1909.11856)'),
-            ('IMDN_R', 'IMDN-R (arXiv 2009.11551, section 3.1)'),
-        )
+    Network(
+        type='IMDN',
+        arguments=_plain(num_feat=64, num_block=6, distillation_rate=0.25),
+        title='IMDN (arXiv 1909.11856)',
+        notes=(
+            'The recipe is that of RFDN, for a fair comparison; the published weights were made with HR patches of',
+            '192 at every scale, batch 16 and Adam 2e-4 (Zheng222/IMDN, train_IMDN.py). IMDN-R (arXiv 2009.11551, section',
+            '3.1) is the same with --force_yml network_g:type=IMDN_R and a name of its own.',
+        ),
+        scales=(2, 4),
     ),
     Network(
         type='IDN',
@@ -125,7 +131,10 @@ NETWORKS = (
             arguments=_RFDN
             | {'shallow_residual': (shallow_residual, 'SRB'), 'feature_distillation': (feature_distillation, 'FDC')},
             title=f'Ablation of RFDN (arXiv 2009.11551, section 4.3): {title}',
-            notes=('The exact shapes of the ablation are not published; see RFDB in rfdn_plugin/archs/rfdn.py.',),
+            notes=(
+                'The exact shapes of the ablation are not published; see RFDB in rfdn_plugin/archs/rfdn.py. The last row,',
+                'both, is RFDN: options/train/RFDN.',
+            ),
             variant=variant,
             scales=(2, 4),
         )
@@ -133,7 +142,6 @@ NETWORKS = (
             ('base', 'plain convolutions', False, False),
             ('SRB', 'shallow residuals', True, False),
             ('FDC', 'distillation connections', False, True),
-            ('RFDB', 'both, which is RFDN', True, True),
         )
     ),
 )
@@ -224,7 +232,7 @@ def train_file(network: Network, scale: int, recipe: Recipe) -> str:
     name = experiment(network, scale, recipe.suffix)
     return f"""# yaml-language-server: $schema=../../schemas/train.json
 # {network.title}, x{scale} {recipe.start} on {network.dataset}.
-{comment}{recipe.summary} Run: rfdn train -opt options/train/{network.type}/{name}.yml
+{comment}{recipe.summary} Run: rfdn train -opt options/train/{network.folder}/{name}.yml
 
 name: {name}
 model_type: RFDNModel
@@ -312,7 +320,7 @@ def test_file(network: Network, scale: int) -> str:
     name = f'test_{network.name}_x{scale}'
     return f"""# yaml-language-server: $schema=../../schemas/test.json
 # {network.title}, x{scale}: PSNR and SSIM on Y, {scale} pixels cropped from each border, on five benchmark sets.
-# Run: rfdn test -opt options/test/{network.type}/{name}.yml
+# Run: rfdn test -opt options/test/{network.folder}/{name}.yml
 
 name: {name}
 model_type: RFDNModel
@@ -365,11 +373,13 @@ def all_files() -> dict[Path, str]:
     files: dict[Path, str] = {}
     for network in NETWORKS:
         for scale in network.scales:
-            for stage in (first_stage, second_stage) if network.stage2 else (first_stage,):
+            for stage in (first_stage, second_stage) if scale in network.stage2 else (first_stage,):
                 recipe = stage(network, scale)
-                path = Path('options/train', network.type, f'{experiment(network, scale, recipe.suffix)}.yml')
+                path = Path('options/train', network.folder, f'{experiment(network, scale, recipe.suffix)}.yml')
                 files[path] = train_file(network, scale, recipe)
-            files[Path('options/test', network.type, f'test_{network.name}_x{scale}.yml')] = test_file(network, scale)
+            if network.tests:
+                path = Path('options/test', network.folder, f'test_{network.name}_x{scale}.yml')
+                files[path] = test_file(network, scale)
     return files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def test_training_files(path: Path):
     options = load_training_options(path)
     scale = int(re.search(r'_x(\d)_', path.stem).group(1))
     dataset, network = options['datasets']['train'], options['network_g']
-    assert options['name'] == path.stem and network['type'] == path.parent.name
+    assert options['name'] == path.stem
+    assert network['type'] == ('RFDN' if path.parent.name == 'ablation' else path.parent.name)
     assert options['scale'] == network['upscale'] == scale
     assert dataset['gt_size'] == 64 * scale and dataset['batch_size_per_gpu'] == 64
     assert dataset['io_backend']['type'] == 'lmdb'
@@ -73,9 +75,13 @@ def test_the_recipe_of_the_paper(path: Path):
 
 @pytest.mark.parametrize('path', STAGE2_FILES, ids=name_of)
 def test_the_second_stage_starts_from_the_first_of_its_scale(path: Path):
-    options = load_training_options(path)
-    same_scale = set(path.parent.glob(f'{path.stem.removesuffix("stage2")}*.yml'))
-    first = load_training_options((same_scale - {path}).pop())
+    check_second_stage(load_training_options(path))
+
+
+def check_second_stage(options: dict) -> None:
+    network = options['network_g']['type']
+    (file,) = REPOSITORY.glob(f'options/train/{network}/train_{network}_x{options["scale"]}_[sf][ci]*.yml')
+    first = load_training_options(file)
     assert options['path']['pretrain_network_g'] == f'experiments/{first["name"]}/models/net_g_latest.pth'
     assert options['path']['param_key_g'] == 'params_ema' and options['path']['strict_load_g'] is True
     assert options['train']['pixel_opt']['type'] == 'MSELoss'
@@ -86,8 +92,29 @@ def test_the_second_stage_starts_from_the_first_of_its_scale(path: Path):
     }
 
 
-def test_every_rfdn_has_a_second_stage():
-    assert len(STAGE2_FILES) == 9
+def commands_of(page: str) -> list[list[str]]:
+    """The words of every `rfdn train` and `rfdn test` command of a page of docs/, in blocks or in a line."""
+    text = (REPOSITORY / page).read_text(encoding='utf-8').replace('\\\n', ' ')
+    blocks = [line for block in re.findall(r'```bash\n(.*?)```', text, re.DOTALL) for line in block.splitlines()]
+    inline = [
+        found.replace('\n', ' ') for found in re.findall(r'`([^`]+)`', re.sub(r'```.*?```', '', text, flags=re.DOTALL))
+    ]
+    found = [shlex.split(line.strip().removeprefix('rfdn ')) for line in [*blocks, *inline] if '--force_yml' in line]
+    return [words for words in found if words and any(word.endswith('.yml') for word in words)]
+
+
+def test_documented_variants_of_the_files():
+    """The commands with --force_yml of docs/training.md are read without a problem, and the second stage is one."""
+    seen = []
+    for words in commands_of('docs/training.md'):
+        (file,) = (word for word in words if word.endswith('.yml'))
+        (path,) = REPOSITORY.glob(file if '/' in file else f'options/**/{file}')
+        entries = words[words.index('--force_yml') + 1 :]
+        options = (load_test_options if 'test' in path.parts else load_training_options)(path, entries)
+        seen.append(options['name'])
+        if options['name'].endswith('stage2'):
+            check_second_stage(options)
+    assert {'train_E_RFDN_x4_stage2', 'train_IMDN_R_x2_scratch', 'test_RFDN_base_x2'} <= set(seen)
 
 
 @pytest.mark.parametrize('path', TEST_FILES, ids=name_of)
