@@ -17,7 +17,7 @@ from rfdn_plugin.utils.errors import UsageError
 # --- weights -------------------------------------------------------------------------------------------------------
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """The file that a command reads, and what it may leave unsaid."""
-    readable = '.pth, .pkl, .safetensors or .caffemodel'
+    readable = '.pth, .pkl, .safetensors, .caffemodel, or zoo:NAME (rfdn list --zoo)'
     parser.add_argument('--weights', type=Path, required=True, metavar='W', help=readable)
     add_identity(parser)
 

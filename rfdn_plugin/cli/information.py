@@ -12,13 +12,36 @@ from rfdn_plugin.cli.registry import Action, command
 def _list(parser: argparse.ArgumentParser) -> Action:
     """The registered networks with parameters and multi-adds (output of 1280x720) at x2, x3 and x4."""
     parser.add_argument('--json', action='store_true', help='whole numbers as JSON')
+    zoo_help = 'the weights that are shipped, which any command takes as zoo:NAME'
+    parser.add_argument('--zoo', action='store_true', help=zoo_help)
 
     def run(args: argparse.Namespace) -> None:
+        if args.zoo:
+            _print_zoo(as_json=args.json)
+            return
         from rfdn_plugin.leaderboard.measure.networks import print_networks
 
         print_networks(as_json=args.json)
 
     return run
+
+
+def _print_zoo(*, as_json: bool) -> None:
+    import json
+
+    from rfdn_plugin.zoo import list_zoo, zoo_folder
+
+    entries = list_zoo()
+    if as_json:
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        return
+    if not entries:
+        print(f'{zoo_folder()} holds no weights.')
+    for entry in entries:
+        card = entry['card']
+        said = {key: card[key] for key in ('training_data', 'iterations', 'metrics', 'licence') if key in card}
+        what = f'{card.get("network", "network not said")} x{card.get("upscale", "?")}, {entry["bytes"]:,} bytes'
+        print('; '.join([f'{entry["name"]}: {what}', *(f'{key}: {value}' for key, value in said.items())]))
 
 
 @command('schema', 'the JSON schema of the option files')

@@ -23,7 +23,7 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
 
     A file that belongs to no network here is described too, with the reason.
     """
-    parser.add_argument('weights', type=Path, metavar='W', help='a .pth, .pkl, .safetensors or .caffemodel file')
+    parser.add_argument('weights', type=Path, metavar='W', help='.pth, .pkl, .safetensors, .caffemodel or zoo:NAME')
     add_identity(parser)
     parser.add_argument('--json', action='store_true', help='as JSON')
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.zoo import weights_path
 
 WRAPPERS = ('params_ema', 'params-ema', 'params', 'state_dict', 'model_state_dict', 'model', 'net')
 """Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""
@@ -61,7 +62,7 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     """Read a .pth or .pkl file (old or new format), a .safetensors file, or IDN's .caffemodel.
 
     Args:
-        path: The file.
+        path: The file, or `zoo:NAME` for weights that this package ships.
         param_key: The wrapper key to prefer ('params', 'params_ema', ...). Where the file does not have it, or where
             it is None, the first of `WRAPPERS` that the file has is taken, else the file itself (flat).
         only_this_key: A `param_key` that the file does not have is an error.
@@ -69,7 +70,7 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     Raises:
         RFDNError: The file is missing, torn, holds objects other than tensors, or holds no weights.
     """
-    path = Path(path)
+    path = weights_path(path)
     if not path.exists():
         raise RFDNError(f'no weights file {path}: check the path.')
     if not path.is_file():

@@ -32,7 +32,7 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
         RFDNError: The file cannot be read safely.
     """
     checkpoint = read_checkpoint(path, param_key, only_this_key=True)
-    tensors = checkpoint.tensors
+    path, tensors = checkpoint.path, checkpoint.tensors  # the path of a file that was named as zoo:NAME
     report: dict[str, Any] = {
         'file': str(path),
         'bytes': path.stat().st_size,

@@ -28,6 +28,7 @@ from rfdn_plugin.utils.files import sha256
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.identify import Identity, identify, read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
+from rfdn_plugin.zoo import weights_path
 
 LAYOUTS = {'params_ema': 'EMA weights', 'params-ema': 'EMA weights', 'params': 'raw weights'}
 """How a table calls the weights of a layout; other layouts do not say."""
@@ -89,8 +90,8 @@ class Entry:
                 return bicubic
 
     def _refuse_changed_file(self) -> None:
-        path = self.options.weights
-        if not Path(path).is_file() or sha256(path) != self.weights_sha256:
+        path = weights_path(self.options.weights)
+        if not path.is_file() or sha256(path) != self.weights_sha256:
             raise RFDNError(f'{path} has changed or gone since the run began: run again.')
 
 
@@ -114,7 +115,8 @@ def resolve(options: EntryOptions, scale: int, sets: Sequence[TestSet]) -> Entry
         case NetworkEntry():
             identity = _identify(options, scale)
             build_network(identity)  # refuses damaged weights now, not in the middle of the run
-            entry |= {'type': identity.type, 'arguments': identity.arguments, 'weights_sha256': sha256(options.weights)}
+            entry |= {'type': identity.type, 'arguments': identity.arguments}
+            entry['weights_sha256'] = sha256(identity.checkpoint.path)
             entry['state'] = LAYOUTS.get(identity.checkpoint.layout, '')
             content = [entry['type'], entry['arguments'], identity.checkpoint.fingerprint]
         case OnnxEntry():
