@@ -185,43 +185,11 @@ def yield_names() -> None:
     Registry._do_register = do_register
 
 
-_LMDB_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
-
-
-def open_lmdb(path: str | os.PathLike, **settings: Any) -> Any:
-    """An environment of LMDB opened for reading, the same object for every caller in this process.
-
-    lmdb 2 and later refuse to open an environment twice in a process, also in a worker that inherited it by a fork.
-
-    Args:
-        path: The `.lmdb` folder.
-        settings: For `lmdb.open`, beside read-only and unlocked.
-
-    Raises:
-        lmdb.Error: The folder is missing or is no LMDB.
-    """
-    import lmdb
-
-    real_path = os.path.realpath(path)
-    process, environment = _LMDB_ENVIRONMENTS.get(real_path, (None, None))
-    if process != os.getpid():
-        if environment is not None:
-            environment.close()  # our copy of the parent's, which a fork must not go on using
-        environment = lmdb.open(os.fspath(path), **{'readonly': True, 'lock': False, 'readahead': False, **settings})
-        _LMDB_ENVIRONMENTS[real_path] = (os.getpid(), environment)
-    return environment
-
-
-def close_lmdb(path: str | os.PathLike) -> None:
-    """Close and forget a shared environment, before its folder is moved or replaced."""
-    _, environment = _LMDB_ENVIRONMENTS.pop(os.path.realpath(path), (None, None))
-    if environment is not None:
-        environment.close()
-
-
 def share_lmdb_environments() -> None:
     """BasicSR opens an environment per dataset: two that share an LMDB, or a worker's second epoch, crash (lmdb >= 2)."""
     from basicsr.utils.file_client import FileClient, LmdbBackend
+
+    from rfdn_plugin.utils.lmdb import open_lmdb
 
     class SharedLmdbBackend(LmdbBackend):
         """BasicSR's backend over environments that the whole process shares."""

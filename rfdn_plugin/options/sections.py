@@ -26,6 +26,8 @@ class Ours:
 Registered = Annotated[dict[str, Any], AfterValidator(lambda value: check_registered('LOSS', value))]
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+# BasicSR knows an LMDB by the end of its path, which tab completion follows with a slash.
+Root = Annotated[str, AfterValidator(lambda path: path.rstrip('/') or path)]
 
 
 class IoBackend(Section):
@@ -38,9 +40,9 @@ class _Dataset(Section):
     """Shown in logs and tables."""
     type: Literal['PairedImageDataset', 'FastPairedImageDataset']
     """BasicSR's dataset, or ours with the same samples and less work."""
-    dataroot_gt: str
+    dataroot_gt: Root
     """High-resolution images: a folder or a `.lmdb`."""
-    dataroot_lq: str
+    dataroot_lq: Root
     """Low-resolution images: a folder or a `.lmdb`."""
     meta_info_file: str | None = None
     """A list of the images to use, one name a line (`disk` only)."""

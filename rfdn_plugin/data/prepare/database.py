@@ -21,13 +21,13 @@ from pathlib import Path
 
 import lmdb
 
+from rfdn_plugin.data.lmdb import DATA_FILE, reading, write_meta_info
 from rfdn_plugin.data.prepare.tiles import entries_of
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write, sync_folder
 
 SETTINGS_FILE = 'prepare.json'
 RECORDS_FILE = 'images.jsonl'
-META_FILE = 'meta_info.txt'
 PARTIAL_SUFFIX = '.partial'
 
 _PROGRESS_KEY = b'\0images done'  # no image's key begins with a zero byte; gone from a finished database
@@ -108,10 +108,8 @@ class DatabaseWriter:
             self._begin(0)
             self._transaction.delete(_PROGRESS_KEY)
             self._end(commit=True)
-        with atomic_write(self._partial / META_FILE, 'w', encoding='ascii') as stream:
-            for record in self.records:
-                for key, height, width in self._entries(record):
-                    stream.write(f'{key}.png ({height},{width},3) {self.settings["compression"]}\n')
+        entries = (entry for record in self.records for entry in self._entries(record))
+        write_meta_info(self._partial, entries, self.settings['compression'])
         os.rename(self._partial, self.path)
         sync_folder(self.path.parent)
         self.finished = True
@@ -213,17 +211,14 @@ class DatabaseWriter:
         return records[:done]
 
     def _images_done(self, recorded: int) -> int:
-        if not (self._partial / 'data.mdb').exists():
+        if not (self._partial / DATA_FILE).exists():
             return 0
         try:
-            with (
-                lmdb.open(os.fspath(self._partial), readonly=True, lock=False) as environment,
-                environment.begin() as transaction,
-            ):
+            with reading(self._partial) as transaction:
                 progress = transaction.get(_PROGRESS_KEY)
                 entries = transaction.stat()['entries']
-        except lmdb.Error as error:
-            raise RFDNError(f'{self._partial} cannot be read ({error}): delete it and run again') from error
+        except (RFDNError, lmdb.Error) as error:
+            raise RFDNError(f'{self._partial} cannot be gone on with ({error}): delete it and run again') from error
         if progress is not None:
             return int(progress)
         # The last step before the rename takes the progress away.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lmdb
 
+from rfdn_plugin.data.lmdb import reading
 from rfdn_plugin.data.prepare import only_writer_of, write_databases
 from rfdn_plugin.data.prepare.database import PARTIAL_SUFFIX, DatabaseWriter, read_records, read_settings
 from rfdn_plugin.data.prepare.summary import Summary
@@ -140,9 +141,7 @@ def _results(parts: list[_Part], taken: dict[int, int]) -> Iterator[Result]:
         with contextlib.ExitStack() as stack:
             transactions = {}
             for scale in taken:
-                environment = lmdb.open(str(part.paths[scale]), readonly=True, lock=False)
-                stack.callback(environment.close)
-                transactions[scale] = stack.enter_context(environment.begin(buffers=True))
+                transactions[scale] = stack.enter_context(reading(part.paths[scale], buffers=True))
             crop_size, step = part.settings[1]['crop_size'], part.settings[1]['step']
             for record in part.records:
                 if number >= min(taken.values()):

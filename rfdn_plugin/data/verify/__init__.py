@@ -21,8 +21,9 @@ import numpy as np
 
 from rfdn_plugin.data.images import ImageError, decode_image
 from rfdn_plugin.data.likeness import Likeness
+from rfdn_plugin.data.lmdb import META_FILE, read_meta_info, reading
 from rfdn_plugin.data.lr_check import PairCheck, check_pair
-from rfdn_plugin.data.prepare.database import META_FILE, PARTIAL_SUFFIX, read_settings
+from rfdn_plugin.data.prepare.database import PARTIAL_SUFFIX, read_settings
 from rfdn_plugin.data.verify.duplicates import Benchmarks
 from rfdn_plugin.data.workers import worker_pool
 from rfdn_plugin.utils.errors import RFDNError
@@ -51,7 +52,6 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     'duplicate': (False, 'holds the same pixels as another entry'),
 }
 
-_META_LINE = re.compile(r'(?P<key>.+)\.[a-z]+ \((?P<height>\d+),(?P<width>\d+),(?P<channels>\d+)\) -?\d+')
 _LR_NAME = re.compile(r'LR_bicubic_X(\d+)')
 
 
@@ -179,26 +179,23 @@ def _check_keys(path: Path, report: Report) -> dict[str, tuple[int, int, int]] |
         report.findings.append(Finding(kind, str(path), key, detail))
 
     try:
-        with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        with reading(path) as transaction:
             present = {bytes(key).decode('utf-8', 'replace') for key in transaction.cursor().iternext(values=False)}
-    except lmdb.Error as error:
+    except (RFDNError, lmdb.Error) as error:
         add('unreadable', detail=str(error))
         return None
     if not (path / META_FILE).is_file():
         add('no-meta', detail=f'{len(present)} entries')
         return None
-    shapes: dict[str, tuple[int, int, int]] = {}
-    for number, line in enumerate((path / META_FILE).read_text(encoding='utf-8', errors='replace').splitlines(), 1):
-        match = _META_LINE.fullmatch(line.rstrip())
-        if match is None:
-            add('bad-meta-line', detail=f'line {number}: {line[:80]!r}')
-            continue
-        key = match['key']
+    meta = read_meta_info(path)
+    shapes = meta.shapes
+    for number, line in meta.bad_lines:
+        add('bad-meta-line', detail=f'line {number}: {line[:80]!r}')
+    for number, key in meta.repeated:
+        add('duplicate-line', key, f'line {number}')
+    for key in shapes:
         if '.' in key:
             add('dotted-key', key)
-        if key in shapes:
-            add('duplicate-line', key, f'line {number}')
-        shapes[key] = int(match['height']), int(match['width']), int(match['channels'])
     for key in sorted(shapes.keys() - present):
         add('missing-key', key)
         del shapes[key]
@@ -285,9 +282,7 @@ def _check_keys_of_group(
     with contextlib.ExitStack() as stack:
         transactions = {}
         for path in (group.main, *group.lr):
-            environment = lmdb.open(str(path), readonly=True, lock=False)
-            stack.callback(environment.close)
-            transactions[path] = stack.enter_context(environment.begin())
+            transactions[path] = stack.enter_context(reading(path))
         for key, shapes, compare in items:
             images = {}
             for path, shape in shapes.items():

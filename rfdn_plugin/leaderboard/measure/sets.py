@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rfdn_plugin import compat
 from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.lmdb import open_lmdb, shapes_of
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import sha256
@@ -121,10 +121,14 @@ def open_set(name: str, options: SetOptions, scale: int) -> TestSet:
 def _open_lmdb(name: str, scale: int, hr: str, lr: str) -> TestSet:
     keys = {}
     for root in (hr, lr):
-        meta = Path(root) / 'meta_info.txt'
-        if not meta.is_file():
-            raise RFDNError(f'set {name}: {root} has no meta_info.txt, so it is no LMDB of BasicSR.')
-        keys[root] = {line.split('.')[0] for line in meta.read_text(encoding='utf-8').splitlines() if line}
+        try:
+            keys[root] = set(shapes_of(Path(root)))
+        except RFDNError as error:
+            raise RFDNError(f'set {name}: {error}') from error
+        if dotted := sorted(key for key in keys[root] if '.' in key):
+            raise RFDNError(
+                f'set {name}: {root}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.'
+            )
     _refuse_unpaired(name, scale, keys[hr], keys[lr], hr, lr)
     names = tuple(sorted(keys[hr]))
     return TestSet(name, scale, hr, lr, '{}', names, _digest_lmdb(name, names, hr, lr))
@@ -189,7 +193,7 @@ def _digest_files(pairs: Iterable[tuple[str, str]]) -> str:
 def _digest_lmdb(set_name: str, names: tuple[str, ...], *roots: str) -> str:
     digest = hashlib.sha256()
     for root in roots:
-        with compat.open_lmdb(root).begin() as transaction:
+        with open_lmdb(root).begin() as transaction:
             for name in names:
                 value = transaction.get(name.encode())
                 if value is None:

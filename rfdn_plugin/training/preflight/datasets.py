@@ -9,6 +9,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rfdn_plugin.data.lmdb import check_whole, shapes_of
+from rfdn_plugin.utils.errors import RFDNError
+
 MOST_SIZES = 1000
 """Images of a folder whose sizes are looked at, evenly spread."""
 
@@ -42,7 +45,14 @@ def find_pairs(where: str, dataset: dict[str, Any], problems: list[str]) -> Pair
         if not Path(listing).is_file():
             problems.append(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
             return None
-        hr = {line.split(' ')[0]: None for line in Path(listing).read_text(encoding='utf-8').splitlines() if line}
+        # BasicSR takes the first word of every line for a name, of a blank one as well.
+        lines = Path(listing).read_text(encoding='utf-8', errors='replace').splitlines()
+        blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+        if blank or not lines:
+            problem = f'line {blank[0]} of {listing} is blank: remove it' if blank else f'{listing} names no image'
+            problems.append(f'{where}.meta_info_file: {problem}.')
+            return None
+        hr = {line.strip().split(' ')[0]: None for line in lines}
     template = '{}' if is_lmdb else dataset.get('filename_tmpl', '{}')
     # BasicSR wants the LR in the same format: its name is the template filled in, and the suffix of the HR.
     partner = {name: name if is_lmdb else template.format(Path(name).stem) + Path(name).suffix for name in hr}
@@ -87,23 +97,12 @@ def _names_in_lmdb(where: str, root: Path, problems: list[str]) -> dict[str, Siz
     if root.suffix != '.lmdb':
         problems.append(f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.')
         return {}
-    for part in ('data.mdb', 'meta_info.txt'):
-        if not (root / part).is_file():
-            what = f'has no {part}' if root.is_dir() else 'does not exist'
-            problems.append(f'{where}: {root} {what}: make it with rfdn prepare.')
-            return {}
-    sizes: dict[str, Size | None] = {}
-    for number, line in enumerate((root / 'meta_info.txt').read_text(encoding='utf-8').splitlines(), start=1):
-        name, _, rest = line.partition(' (')
-        try:
-            height, width = rest.split(')')[0].split(',')[:2]
-            sizes[name.removesuffix('.png')] = (int(height), int(width))
-        except ValueError:
-            problems.append(
-                f'{where}: line {number} of {root / "meta_info.txt"} is no "name.png (height,width,channels) n".'
-            )
-            return {}
-    return sizes
+    try:
+        check_whole(root)
+        return {key: (height, width) for key, (height, width, _) in shapes_of(root).items()}
+    except RFDNError as error:
+        problems.append(f'{where}: {error}')
+        return {}
 
 
 def _names_in_folder(where: str, root: Path, problems: list[str]) -> dict[str, Size | None]:

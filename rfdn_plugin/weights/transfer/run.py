@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfdn_plugin import compat
 from rfdn_plugin.data.bicubic import downscale, mod_crop
 from rfdn_plugin.data.images import ImageError, decode_image, find_images
+from rfdn_plugin.data.lmdb import is_lmdb, reading, shapes_of
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
 from rfdn_plugin.weights.card import card_of
@@ -42,9 +42,9 @@ class FitImages:
     skipped: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._is_lmdb = (self.source / 'data.mdb').is_file()
+        self._is_lmdb = is_lmdb(self.source)
         if self._is_lmdb:
-            names = _keys_of(self.source)
+            names = list(shapes_of(self.source))
         else:
             names = [folder / name for folder, name in find_images([self.source])[0]]
         if not names:
@@ -72,16 +72,8 @@ class FitImages:
     def _read(self, name: str | Path) -> tuple[bytes, str]:
         if isinstance(name, Path):
             return name.read_bytes(), name.suffix
-        with compat.open_lmdb(self.source).begin() as transaction:
+        with reading(self.source) as transaction:
             return transaction.get(name.encode('ascii')) or b'', ''
-
-
-def _keys_of(database: Path) -> list[str]:
-    try:
-        lines = (database / 'meta_info.txt').read_text().splitlines()
-    except OSError as error:
-        raise RFDNError(f'{database} has no readable meta_info.txt ({error}): is it an LMDB of images?') from error
-    return [line.split(' ')[0].rpartition('.')[0] for line in lines if line.strip()]
 
 
 def _as_tensor(rgb: np.ndarray) -> Tensor:
