@@ -88,7 +88,7 @@ class CCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(dim=(2, 3), keepdim=True)
         variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
-        contrast = variance.clamp_min(self.SMALLEST_VARIANCE).sqrt()
+        contrast = variance.clamp(min=self.SMALLEST_VARIANCE).sqrt()
         return x * self.conv_du(contrast + mean)
 
 
