@@ -11,7 +11,8 @@ from rfdn_plugin.cli.registry import Action, command
 def _train(parser: argparse.ArgumentParser) -> Action:
     """Train a network: BasicSR's training below the working directory, checked before it starts.
 
-    Exit code 75: SIGTERM or Ctrl+C asked it to leave; it saved, and --auto_resume goes on from there.
+    Exit code 75: SIGTERM, SIGHUP or Ctrl+C asked it to leave; it saved, and --auto_resume goes on from there. Only the
+    third signal ends it at once.
     """
     from rfdn_plugin.training.run import add_arguments
 

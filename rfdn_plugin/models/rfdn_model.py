@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import Any
 
 from basicsr.losses import build_loss
@@ -18,6 +19,7 @@ from rfdn_plugin.models.step import Speed
 from rfdn_plugin.models.validation import ValidatedModel
 from rfdn_plugin.training import checkpoints, rates, resume
 from rfdn_plugin.training.monitor import DivergedError, LossWatch
+from rfdn_plugin.training.signals import INTERRUPTED
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import starting_state
@@ -105,6 +107,8 @@ class RFDNModel(ValidatedModel):
     # --- a step ------------------------------------------------------------------------------------------------------
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: `lq` and, but for tests without it, `gt`; page-locked ones are copied while others work."""
+        if self.is_validating:
+            self._stop_validation()
         for name in ('lq', 'gt'):
             if name in data:
                 setattr(self, name, self.speed.lay_out(data[name].to(self.device, non_blocking=True)))
@@ -114,7 +118,7 @@ class RFDNModel(ValidatedModel):
 
         Raises:
             DivergedError: The losses say that going on is useless.
-            SystemExit: With code `resume.INTERRUPTED`, after the checkpoint is written.
+            SystemExit: With code `signals.INTERRUPTED`, after the checkpoint is written.
         """
         losses = self._gradients()
         self.intact = False
@@ -125,11 +129,31 @@ class RFDNModel(ValidatedModel):
         self.intact = True
         with self._explained_divergence():
             self.loss_watch.add(current_iter, losses)
-        asked = resume.asked_to_leave(self.device, current_iter, together=self.opt['dist'])
+        asked = resume.signals().stop_requested(self.device, current_iter, together=self.opt['dist'])
         if asked is not None:
             self.save(resume.current_epoch(), current_iter)
-            get_root_logger().warning(f'{asked}: saved iteration {current_iter}; --auto_resume goes on from there.')
-            raise SystemExit(resume.INTERRUPTED)
+            self._leave(asked)
+
+    def _leave(self, asked: str) -> None:
+        """End the process after a signal of that name, whose iteration is saved."""
+        get_root_logger().warning(f'{asked}: saved iteration {self.iteration}; --auto_resume goes on from there.')
+        raise SystemExit(INTERRUPTED)
+
+    def _stop_validation(self) -> None:
+        """A signal during a validation, which may take longer than SLURM waits: save now what was trained.
+
+        One process leaves at once, and makes up for the validation when it is resumed; several leave together after the
+        next iteration.
+        """
+        asked = resume.signals().first
+        if asked is None or not self.intact:
+            return
+        if self.iteration > self.saved_iteration and self.opt['rank'] == 0:
+            with self._explained_divergence():
+                self.loss_watch.look()
+            self._write(resume.current_epoch(), self.iteration)
+        if not self.opt['dist']:
+            self._leave(signal.Signals(asked).name)
 
     def _gradients(self) -> dict[str, Tensor]:
         """Set the gradients of the batch and return its losses."""
@@ -217,6 +241,10 @@ class RFDNModel(ValidatedModel):
         """
         with self._explained_divergence():
             self.loss_watch.check()
+        self._write(epoch, current_iter)
+
+    def _write(self, epoch: int, current_iter: int | str) -> None:
+        """`save`, of weights whose losses have been looked at."""
         try:
             super().save(epoch, current_iter)
         except RFDNError:

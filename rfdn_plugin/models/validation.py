@@ -18,6 +18,8 @@ class ValidatedModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.validated: dict[str, int] = {}
         """The iteration of the last validation that was finished, by set."""
+        self.is_validating = False
+        """Whether a validation of this training is under way."""
         self._single_image = False
         super().__init__(opt)
 
@@ -35,7 +37,11 @@ class ValidatedModel(SRModel):
         name = dataloader.dataset.opt['name']
         if self.validated.get(name) == self.iteration:
             return
-        super().validation(dataloader, self.iteration, tb_logger, save_img)
+        self.is_validating = True
+        try:
+            super().validation(dataloader, self.iteration, tb_logger, save_img)
+        finally:
+            self.is_validating = False
         self.validated[name] = self.iteration
         self.after_validation(name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ def install() -> None:
         loader, sampler, val_loaders, _, total_iters = original(opt, logger)
         done = opt.get('resumed_iteration', 0)
         sampler.go_on_after(done, loader.batch_size)
-        loader.worker_init_fn = functools.partial(resume.start_worker, loader.worker_init_fn)
         loader = without_pauses(loader, sampler, opt)
         logger.info(f'Batches of {loader.batch_size} from a {type(loader).__name__}.')
         resume.read_with(sampler, val_loaders)

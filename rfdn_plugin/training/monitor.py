@@ -82,6 +82,15 @@ class LossWatch:
             self._totals.append(sum(row))
             self._since_line.append(row)
 
+    def look(self) -> None:
+        """Check this process's own losses that have not been read; they stay so, for `check` of all processes.
+
+        Raises:
+            DivergedError: As `check`.
+        """
+        for iteration, losses in self._unread:
+            self._check_total(iteration, float(losses.sum()))
+
     def _check_total(self, iteration: int, total: float) -> None:
         median = statistics.median(self._totals) if len(self._totals) >= self.FEWEST else None
         usual = '' if median is None else f', {median:.3g} in the median of the {len(self._totals)} before'

@@ -1,4 +1,4 @@
-"""Going on exactly where a training stopped: the place in the epoch, the random numbers, and leaving on a signal.
+"""Going on exactly where a training stopped: the place in the epoch and the random numbers.
 
 BasicSR goes back to the first batch of the epoch and seeds its random numbers anew. Here a resumed run continues with the
 next batch, and on a CPU ends with the same weights, bit for bit, as one that was never interrupted, where the samples do
@@ -9,14 +9,13 @@ not depend on the worker that reads them: with `FastPairedImageDataset` and `sam
 from __future__ import annotations
 
 import random
-import signal
-from collections.abc import Callable, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from rfdn_plugin.training.signals import StopSignals
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:
@@ -25,15 +24,6 @@ if TYPE_CHECKING:
     from rfdn_plugin.data.training.dataset import EpochSampler
     from rfdn_plugin.models.rfdn_model import RFDNModel
 
-INTERRUPTED = 75
-"""Exit code of a training that saved itself after SIGTERM or SIGINT: "try again later" (EX_TEMPFAIL of sysexits.h)."""
-
-ITERATIONS_UNHEARD = 10
-"""On GPUs, several processes ask each other for signals only so often: to ask is to wait for all work under way."""
-
-WORKER_SECONDS = 20
-"""How long a worker that was told to end may go on serving the training, which leaves by itself."""
-
 
 class _Run:
     """What this process's training knows about itself; BasicSR's loop keeps its epoch in a local variable."""
@@ -41,7 +31,7 @@ class _Run:
     sampler: EpochSampler | None = None
     validation_loaders: Sequence[DataLoader] = ()
     model: RFDNModel | None = None
-    signal: int | None = None
+    signals = StopSignals()
 
 
 def current_epoch() -> int:
@@ -49,38 +39,15 @@ def current_epoch() -> int:
     return _Run.sampler.epoch if _Run.sampler is not None else 0
 
 
-def catch_signals() -> None:
-    """From now on SIGTERM and SIGINT ask the training to save and leave; a second one ends it at once."""
-    _Run.signal = None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _note_signal)
+def catch_signals(launched: bool) -> None:
+    """From now on signals ask the training of this process to save and leave; `launched` as in `StopSignals.catch`."""
+    _Run.signals = StopSignals()
+    _Run.signals.catch(launched)
 
 
-def _note_signal(number: int, frame: FrameType | None) -> None:
-    if _Run.signal is not None:
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-    _Run.signal = number
-
-
-def start_worker(start: Callable[[int], None] | None, number: int) -> None:
-    """In a process that reads images: a terminal and SLURM signal it too, while the training still wants its batch."""
-    if start is not None:
-        start(number)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_SECONDS))
-
-
-def asked_to_leave(device: torch.device, iteration: int, together: bool) -> str | None:
-    """The name of the signal that asked this process or, `together`, any process of the training; None without one."""
-    number = _Run.signal or 0
-    if together:  # all leave after the same iteration, or one would wait for the others for ever
-        if device.type == 'cuda' and iteration % ITERATIONS_UNHEARD:
-            return None
-        shared = torch.tensor(number, device=device)
-        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-        number = int(shared)
-    return signal.Signals(number).name if number else None
+def signals() -> StopSignals:
+    """The signals that this process's training has had."""
+    return _Run.signals
 
 
 def read_with(sampler: EpochSampler, validation_loaders: Sequence[DataLoader]) -> None:

@@ -68,7 +68,7 @@ def train(args: argparse.Namespace) -> int:
     from rfdn_plugin.training.resume import catch_signals
 
     if options['model_type'] == 'RFDNModel':  # which looks at what was caught
-        catch_signals()
+        catch_signals(launched=args.launcher != 'none')
     with _nothing_lost(options, args.launcher):
         _run(train_pipeline, options, args)
     return 0

@@ -6,14 +6,17 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import REPOSITORY
 from helpers.processes import Outcome, run_code
-from helpers.training import OURS, long_run, option_file, weights
+from helpers.training import OURS, long_run, option_file, wait_for_iteration, weights
 
 BATCH = 4
 
@@ -180,6 +183,41 @@ def test_one_process_killed_ends_the_training_which_goes_on_later(tmp_path, tiny
     last = states[-1]
     run(tmp_path, [*changes, f'train:total_iter={last + 4}'], 2, '--auto_resume')
     assert weights(tmp_path)['metadata']['iterations'] == str(last + 4)
+
+
+@pytest.mark.parametrize('times', [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_signal_to_all_processes_at_once_saves(tmp_path, tiny_data, photographs, times):
+    """As SLURM ends a job, and does it again."""
+    training = Training(tmp_path, [*settings(tiny_data, photographs, 2), 'train:total_iter=100000'], 2)
+    training.wait_for(3)
+    for _ in range(times):
+        for rank in range(2):
+            training.kill(rank, signal.SIGTERM)
+        time.sleep(0.01)
+    assert training.codes() == [75, 75]
+    assert 'SIGTERM: saved iteration' in training.output() and 'Traceback' not in training.output()
+    assert len(list(tmp_path.glob('experiments/*/training_states/*.state'))) == 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_to_torchrun_and_its_processes_saves(tmp_path, tiny_data, photographs, number):
+    """Twice, to the whole group, and torchrun passes on what it gets; under nohup, which torchrun does not heed."""
+    words = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    words += ['-m', 'rfdn_plugin.train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml']
+    words += [*settings(tiny_data, photographs, 2), 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000']
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
+    with open(tmp_path / 'output.log', 'a') as log:
+        process = subprocess.Popen(
+            ['nohup', *words], cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    assert wait_for_iteration(process, tmp_path, 3)
+    for _ in range(2):
+        os.killpg(process.pid, number)
+        time.sleep(0.01)
+    process.wait(120)
+    output = (tmp_path / 'output.log').read_text()
+    assert 'saved iteration' in output, output[-3000:]
+    assert len(list(tmp_path.glob('experiments/*/training_states/*.state'))) == 1
 
 
 def test_a_signal_to_one_process_makes_all_save_and_leave(tmp_path, tiny_data, photographs):

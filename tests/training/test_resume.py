@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,6 @@ from helpers.training import (
     wait_for_iteration,
     weights,
 )
-
-from rfdn_plugin.training import resume
 
 
 def kill_and_resume(cwd: Path, changes: list[str], iterations: int, kills: int, number: signal.Signals) -> list[int]:
@@ -76,23 +73,6 @@ def test_the_stock_dataset_resumes_exactly_without_workers(tmp_path: Path, tiny_
     assert process.wait(120) == 75
     assert rfdn('train', '-opt', option_file(), '--auto_resume', '--force_yml', *changes, cwd=stopped).returncode == 0
     assert_equal(weights(whole), weights(stopped))
-
-
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_saves_and_leaves_with_its_own_code(
-    number: signal.Signals, tmp_path: Path, tiny_data: Path, photographs: Path
-):
-    changes = long_run(tiny_data, photographs, 1000, 1, **OURS, **{'logger:save_checkpoint_freq': 1000})
-    process = start(tmp_path, changes)
-    assert wait_for_iteration(process, tmp_path, 3)
-    os.killpg(process.pid, number)
-    asked = time.monotonic()
-    assert process.wait(120) == 75
-    assert time.monotonic() - asked < resume.WORKER_SECONDS / 2  # nobody waits for a worker that waits for us
-    log = (tmp_path / 'output.log').read_text()
-    assert f'{number.name}: saved iteration' in log and 'Traceback' not in log
-    states = list(tmp_path.glob('experiments/*/training_states/*.state'))
-    assert len(states) == 1 and int(states[0].stem) >= 3
 
 
 def test_the_best_results_survive(tmp_path: Path, tiny_data: Path, photographs: Path):

@@ -7,17 +7,28 @@ does that in a thread while the training computes.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
+import functools
 import itertools
+import multiprocessing
+import os
 import queue
+import signal
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
     from rfdn_plugin.data.training.dataset import EpochSampler
+
+
+WORKER_GRACE_SECONDS = 5
+"""How long a worker may take to leave by itself after the training has said that it is over."""
 
 
 class ReadAhead:
@@ -71,14 +82,22 @@ class ReadAhead:
 class _Loader:
     """What BasicSR's loop sees of a loader, and an end for what the loader has started.
 
-    Without that end the workers live until the interpreter takes down its children, which waits for each of them, while
-    they, told to end, wait for the training to take their last batch (`models.resume.WORKER_SECONDS`).
+    The workers ignore the signals that a terminal or SLURM sends to a whole group of processes: the training still wants
+    its batch, saves, and then ends them. They leave when it says so, and when it dies.
     """
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader, self.batch_size = loader, loader.batch_size
         self._ahead: ReadAhead | None = None
-        atexit.register(self.close)
+        is_over, self._say_over = multiprocessing.Pipe(duplex=False)
+        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn, is_over)
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """The training is over: end the workers, also those of an iterator that somebody still holds."""
+        with contextlib.suppress(OSError):  # said already
+            self._say_over.send_bytes(b'over')
+        self.close()
 
     def _read_ahead(self, batches: Iterable) -> Iterator[dict[str, Any]]:
         """Its batches; those of workers are fetched by a thread."""
@@ -93,6 +112,32 @@ class _Loader:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
+
+
+def _start_worker(start: Callable[[int], None] | None, is_over: connection.Connection, number: int) -> None:
+    """In a worker: see to its end.
+
+    Args:
+        start: Function that is called first in a worker, with its number, or None.
+        is_over: Becomes readable when the training is over.
+        number: Number of the worker.
+    """
+    if start is not None:
+        start(number)
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_in_time, args=(is_over,), daemon=True, name='end with the training').start()
+
+
+def _end_in_time(is_over: connection.Connection) -> None:
+    """End this worker when its training has died, or is over and the worker has not left by itself."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # called by hand, in no worker
+        return
+    if parent.sentinel not in connection.wait([parent.sentinel, is_over]):
+        time.sleep(WORKER_GRACE_SECONDS)
+    os._exit(1)
 
 
 class LateLoader(_Loader):
