@@ -18,7 +18,7 @@ def run(*words: object, **settings) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    'path', [*sorted(REPOSITORY.glob('scripts/*.sh')), REPOSITORY / '.ci/run'], ids=lambda path: path.name
+    'path', [*sorted(REPOSITORY.glob('scripts/**/*.sh')), REPOSITORY / '.ci/run'], ids=lambda path: path.name
 )
 def test_shell_scripts_parse_and_can_be_run(path: Path):
     assert run('bash', '-n', path).returncode == 0

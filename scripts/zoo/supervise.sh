@@ -16,5 +16,5 @@ while :; do
   echo "$(date -Is) exit $status" >> "$log.supervisor"
   [ "$status" = 0 ] && exit 0
   [ "$status" = 2 ] && exit 2
-  sleep 10
+  sleep "${RFDN_RESTART_SECONDS:-10}"
 done

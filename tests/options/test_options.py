@@ -17,9 +17,11 @@ from rfdn_plugin.options.load import load_test_options, load_training_options
 from rfdn_plugin.options.yaml_io import read_yaml
 from rfdn_plugin.utils.errors import RFDNError
 
-TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name != 'quickstart')
+TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml')
+                     if path.parent.name not in ('quickstart', 'zoo'))
 STAGE2_FILES = [path for path in TRAIN_FILES if path.stem.endswith('_stage2')]
 QUICKSTART_FILES = sorted(REPOSITORY.glob('options/train/quickstart/*.yml'))
+ZOO_FILES = sorted(REPOSITORY.glob('options/train/zoo/*.yml'))
 TEST_FILES = sorted(REPOSITORY.glob('options/test/**/*.yml'))
 EXAMPLE = REPOSITORY / 'options/train/RFDN/train_RFDN_x2_scratch.yml'
 
@@ -164,7 +166,7 @@ def check_network(options: dict) -> None:
         }
 
 
-@pytest.mark.parametrize('path', [*TRAIN_FILES, *QUICKSTART_FILES, *TEST_FILES], ids=name_of)
+@pytest.mark.parametrize('path', [*TRAIN_FILES, *QUICKSTART_FILES, *ZOO_FILES, *TEST_FILES], ids=name_of)
 def test_basicsr_reads_the_file_as_we_do(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """BasicSR's own parser accepts every file, and no number in it is text to PyYAML's YAML 1.1."""
     from basicsr.utils.options import parse_options

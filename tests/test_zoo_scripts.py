@@ -1,0 +1,105 @@
+"""scripts/zoo: how the shipped weights are made."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import REPOSITORY
+from PIL import Image
+
+ZOO = REPOSITORY / 'scripts/zoo'
+
+
+def run(script: str, *words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ZOO / script), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def table() -> list[dict[str, str]]:
+    with open(ZOO / 'images.tsv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file, delimiter='\t'))
+
+
+def test_the_table_of_images_is_whole():
+    rows = table()
+    assert len({row['name'] for row in rows}) == len({row['sha256'] for row in rows}) == len(rows)
+    for row in rows:
+        assert len(bytes.fromhex(row['sha256'])) == 32
+        assert float(row['factor']) >= 1
+        assert all(row.values()), row
+
+
+def _package(folder: Path, files: dict[str, bytes]) -> None:
+    """A .deb with these files."""
+    for path, content in files.items():
+        (folder / 'tree' / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / 'tree' / path).write_bytes(content)
+    (folder / 'tree/DEBIAN').mkdir()
+    (folder / 'tree/DEBIAN/control').write_text(
+        'Package: some-photos\nVersion: 1.0-1\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: photos\n'
+    )
+    command = ['dpkg-deb', '-b', str(folder / 'tree'), str(folder / 'some-photos_1.0-1_all.deb')]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.skipif(not Path('/usr/bin/dpkg-deb').exists(), reason='needs dpkg-deb')
+def test_images_come_from_packages_and_their_zip_archives(tmp_path: Path, monkeypatch):
+    pixels = np.random.randint(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    content = (tmp_path / 'a.png').read_bytes()
+    with zipfile.ZipFile(tmp_path / 'textures.zip', 'w') as archive:
+        archive.writestr('inner/b.png', content)
+    _package(tmp_path, {'usr/share/a.png': content, 'usr/share/t.zip': (tmp_path / 'textures.zip').read_bytes()})
+
+    monkeypatch.syspath_prepend(ZOO)
+    import images
+
+    def write(sha256: str) -> None:
+        paths = {'whole': ('usr/share/a.png', '1'), 'smaller': ('usr/share/t.zip!inner/b.png', '2')}
+        lines = ['name\tpackage\tversion\tpath\tsha256\tauthor\tlicence\tfactor']
+        lines += [f'{name}\tsome-photos\t1.0-1\t{path}\t{sha256}\tA\tCC0\t{factor}' for name, (path, factor) in paths.items()]
+        (tmp_path / 'images.tsv').write_text('\n'.join(lines) + '\n')
+
+    monkeypatch.setattr(images, 'TABLE', tmp_path / 'images.tsv')
+    monkeypatch.setattr(sys, 'argv', ['images.py', str(tmp_path / 'out'), '--packages', str(tmp_path)])
+    write(hashlib.sha256(content).hexdigest())
+    images.main()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'out/whole.png')), pixels)
+    assert Image.open(tmp_path / 'out/smaller.png').size == (40, 30)
+    write('0' * 64)
+    with pytest.raises(SystemExit, match='another file'):
+        images.main()
+
+
+def test_every_hard_part_is_kept_and_a_share_of_the_easy_ones(tmp_path: Path):
+    (tmp_path / 'images').mkdir()
+    noise = np.random.randint(0, 256, (120, 240, 3), dtype=np.uint8)
+    flat = np.full((120, 480, 3), 90, np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'images/hard.png')
+    Image.fromarray(flat).save(tmp_path / 'images/easy.png')
+    result = run('subimages.py', tmp_path / 'images', tmp_path / 'out', '--size', 120, '--hard', 0.34, '--easy-share', 0.5)
+    assert result.returncode == 0, result.stderr
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert names[-2:] == ['hard_0_0.png', 'hard_0_120.png']
+    assert len(names) == 4 and all(name.startswith('easy') for name in names[:2])
+
+
+def test_the_supervisor_starts_a_training_again_until_it_ends(tmp_path: Path):
+    """A stand-in for python that fails twice and then succeeds."""
+    (tmp_path / 'bin').mkdir()
+    python = tmp_path / 'bin/python'
+    python.write_text('#!/bin/bash\necho run >> runs\n[ $(wc -l < runs) -ge 2 ]\n')
+    python.chmod(0o755)
+    environment = {'PATH': f'{tmp_path / "bin"}:/usr/bin:/bin', 'RFDN_RESTART_SECONDS': '0'}
+    script = [str(ZOO / 'supervise.sh'), 'some.yml', 'log']
+    result = subprocess.run(script, cwd=tmp_path, env=environment, timeout=60)
+    assert result.returncode == 0
+    lines = [line.split(' ', 1)[1] for line in (tmp_path / 'log.supervisor').read_text().splitlines()]
+    assert lines == ['start', 'exit 1', 'start', 'exit 0']
