@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,8 +110,3 @@ def part_of_whole(text: str) -> tuple[int, int]:
     if not (part.isdigit() and slash and whole.isdigit()):
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form I/N, as 1/8')
     return int(part), int(whole)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

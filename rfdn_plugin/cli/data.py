@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rfdn_plugin.cli.arguments import at_least_one, cores, fraction, part_of_whole, scale_and_folder
+from rfdn_plugin.cli.arguments import at_least_one, fraction, part_of_whole, scale_and_folder
 from rfdn_plugin.cli.registry import Action, command
+from rfdn_plugin.utils.machine import available_cores
 
 
 @command('prepare', 'make paired LMDBs from folders of images')
@@ -44,7 +45,7 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
             hr=tuple(args.hr),
             scales=tuple(args.scales),
             lr=dict(args.lr),
-            workers=args.workers or cores(),
+            workers=args.workers or available_cores(),
             **{name: given[name] for name in names},
         )
         if args.folders:
@@ -95,7 +96,7 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
         if not all(scale.isdigit() and int(scale) > 1 for _, _, scale in args.pair):
             parser.error('the SCALE of --pair is a whole number of at least 2')
         pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
-        workers = args.workers or cores()
+        workers = args.workers or available_cores()
         report = verify(args.databases, pairs, share=args.share, benchmarks=args.against, workers=workers)
         print('\n'.join(report.lines()))
         return 1 if report.problems else 0

@@ -140,11 +140,14 @@ def decode_image(data: bytes, suffix: str = '') -> DecodedImage:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Height and width by the header alone, as stored; None where the file cannot be read."""
+    """Height and width of the image that `read_image` gives, by the header alone; None where it cannot be read."""
     try:
         with warnings.catch_warnings(), Image.open(path) as header:
             warnings.simplefilter('ignore')
-            return header.height, header.width
+            height, width = header.height, header.width
+            # Pillow turns TIFF files by itself, the size in its header included.
+            is_turned = header.format != 'TIFF' and _orientation(b'', header) >= 5
+            return (width, height) if is_turned else (height, width)
     except (*_DECODER_ERRORS, Image.DecompressionBombError):
         return None
 

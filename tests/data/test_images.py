@@ -12,7 +12,7 @@ import pytest
 from helpers.images import ODDITIES
 from PIL import Image, ImageOps
 
-from rfdn_plugin.data.images import POLICY, ImageError, decode_image, find_images, read_image
+from rfdn_plugin.data.images import POLICY, ImageError, decode_image, find_images, image_size, read_image
 
 
 def test_every_file_of_the_manifest_has_a_policy(data_root):
@@ -171,3 +171,13 @@ def test_names_with_any_bytes_are_found(tmp_path: Path):
     [(folder, found)], others = find_images([tmp_path / 'x'])
     assert not others
     assert read_image(folder / found).notices == ()
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+def test_the_size_in_the_header_is_that_of_the_image_that_is_read(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f'turned.{form.lower()}'
+    Image.fromarray(photograph()).save(path, form, exif=exif)
+    assert image_size(path) == ((60, 40) if orientation >= 5 else (40, 60))

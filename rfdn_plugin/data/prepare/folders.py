@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from rfdn_plugin.data.bicubic import downscale, mod_crop
@@ -75,8 +74,11 @@ def prepare_folders(spec: PrepareSpec) -> list[str]:
 
 def _write(path: Path, rgb: np.ndarray, level: int) -> None:
     if path.exists():
-        existing = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if existing is None or not np.array_equal(cv2.cvtColor(existing, cv2.COLOR_BGR2RGB), rgb):
+        try:
+            is_equal = np.array_equal(read_image(path).rgb, rgb)
+        except ImageError:
+            is_equal = False
+        if not is_equal:
             raise RFDNError(f'{path} exists with other pixels: delete it, or give another --out')
         return
     with atomic_write(path) as stream:

@@ -9,8 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rfdn_plugin.data.images import ImageError, find_images
+from rfdn_plugin.data.pairing import pair_names, stems_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec, listed
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import some_of
 
 # In BasicSR a key is ASCII, read up to the first dot; LMDB takes up to 511 bytes, `_s001` and more among them.
 _LONGEST_NAME = 480
@@ -80,25 +82,19 @@ def key_of(name: Path) -> str:
 
 
 def _match_lr(scale: int, folder: Path, hr_names: list[Path]) -> tuple[dict[Path, Path], list[tuple[Path, ImageError]]]:
-    """For each HR image its LR: `NAMExS` where all of them are so called (DIV2K), else `NAME`; and what is left."""
+    """For each HR image its LR, named in one of the ways that `pairing` knows; and what is left over."""
     found, others = find_images([folder], recursive=any(len(name.parts) > 1 for name in hr_names))
-    by_stem: dict[str, Path] = {}
-    for _, name in found:
-        stem = name.with_suffix('').as_posix()
-        if stem in by_stem:
-            raise RFDNError(f'{folder} holds {by_stem[stem].name} and {name.name}: one LR for each HR is needed')
-        by_stem[stem] = folder / name
-    stems = [name.with_suffix('').as_posix() for name in hr_names]
-    fewest_missing: list[str] = stems
-    for ending in (f'x{scale}', ''):
-        missing = [stem + ending for stem in stems if stem + ending not in by_stem]
-        if not missing:
-            matched = {name: by_stem[stem + ending] for name, stem in zip(hr_names, stems, strict=True)}
-            strangers = sorted(set(by_stem.values()) - set(matched.values()))
-            return matched, others + [(path, ImageError('lr-without-hr')) for path in strangers]
-        if len(missing) < len(fewest_missing) or fewest_missing is stems:
-            fewest_missing = missing
-    raise RFDNError(
-        f'{folder} lacks the LR x{scale} of {len(fewest_missing)} of {len(stems)} HR images '
-        f'({listed(fewest_missing[:5])}{" ..." if len(fewest_missing) > 5 else ""}): is it the folder of this set?'
-    )
+    try:
+        files = stems_of(name.as_posix() for _, name in found)
+    except RFDNError as error:
+        raise RFDNError(f'{folder}: one LR for each HR is needed: {error}') from error
+    stems = {name: name.with_suffix('').as_posix() for name in hr_names}
+    pairing = pair_names(stems.values(), files, scale)
+    if pairing.missing:
+        missing = some_of(pairing.lr_of[stem] for stem in pairing.missing)
+        raise RFDNError(
+            f'{folder} lacks the LR x{scale} of {len(pairing.missing)} of {len(stems)} HR images ({missing}): '
+            'is it the folder of this set?'
+        )
+    matched = {name: folder / files[pairing.lr_of[stem]] for name, stem in stems.items()}
+    return matched, others + [(folder / files[stem], ImageError('lr-without-hr')) for stem in pairing.surplus]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rfdn_plugin.data.images import POLICY, ImageError
 from rfdn_plugin.data.prepare.tiles import tiles_of
+from rfdn_plugin.utils.text import some_of
 
 _NAMED = 10  # of each kind of skip; images.jsonl beside each database names all of them
 
@@ -67,8 +68,7 @@ class Summary:
         for name, kind, detail in self.skipped:
             by_kind[kind].append(f'{name} ({detail})' if detail else name)
         for kind, names in sorted(by_kind.items()):
-            more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
-            lines.append(f'skipped: {len(names)} x {kind} ({POLICY[kind][1]}): {", ".join(names[:_NAMED])}{more}')
+            lines.append(f'skipped: {len(names)} x {kind} ({POLICY[kind][1]}): {some_of(names, _NAMED)}')
         if self.used:
             lines.append(f'the shortest side is {self.smallest}, the largest gt_size that a training can use')
         return lines

@@ -25,6 +25,7 @@ from rfdn_plugin.leaderboard.measure.probe import suspicion
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet, check_pair
 from rfdn_plugin.leaderboard.options import OnnxEntry
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.machine import available_cores
 from rfdn_plugin.utils.progress import progress
 
 Scores = dict[str, dict[str, float]]
@@ -203,10 +204,6 @@ def open_pool(plan: Plan, workers: int | None) -> Iterator[Pool]:
         yield pool
     finally:
         pool.close()
-
-
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def check_sets(plan: Plan, pool: Pool, cache: Cache) -> dict[tuple[str, int], dict[str, Any]]:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.leaderboard.measure.sets import IMAGE_SUFFIXES, SetImage, TestSet
+from rfdn_plugin.data.images import IMAGE_SUFFIXES
+from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet
 from rfdn_plugin.utils.errors import RFDNError
 
 Predictor = Callable[[SetImage], np.ndarray]

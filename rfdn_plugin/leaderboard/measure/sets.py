@@ -13,12 +13,13 @@ import numpy as np
 from torch import Tensor
 
 from rfdn_plugin.data.bicubic import downscale, mod_crop
+from rfdn_plugin.data.images import IMAGE_SUFFIXES
 from rfdn_plugin.data.lmdb import open_lmdb, shapes_of
+from rfdn_plugin.data.pairing import Pairing, explain_unpaired, pair_names, stems_of
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import sha256
-
-IMAGE_SUFFIXES = ('.png', '.bmp', '.jpg', '.jpeg', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+from rfdn_plugin.utils.text import some_of
 
 
 @dataclass(frozen=True)
@@ -129,58 +130,46 @@ def _open_lmdb(name: str, scale: int, hr: str, lr: str) -> TestSet:
             raise RFDNError(
                 f'set {name}: {root}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.'
             )
-    _refuse_unpaired(name, scale, keys[hr], keys[lr], hr, lr)
+    _refuse_unpaired(name, pair_names(keys[hr], keys[lr], scale, '{}'), scale, hr, lr)
     names = tuple(sorted(keys[hr]))
     return TestSet(name, scale, hr, lr, '{}', names, _digest_lmdb(name, names, hr, lr))
 
 
 def _open_folders(name: str, scale: int, hr: str, lr: str, template: str | None) -> TestSet:
     hr_files, lr_files = (_visible_files(name, root) for root in (hr, lr))
-    suffixes = {Path(file).stem: Path(file).suffix for file in hr_files}
-    lr_stems = {Path(file).stem for file in lr_files}
-    if template is None:
-        candidates = ('{}', f'{{}}x{scale}')
-        template = max(candidates, key=lambda t: sum(t.format(stem) in lr_stems for stem in suffixes))
-    wanted = {template.format(stem): stem for stem in suffixes}
-    found = {wanted.get(stem, f'{stem} (LR)') for stem in lr_stems}
-    _refuse_unpaired(name, scale, set(suffixes), found, hr, lr)
-    for stem, suffix in suffixes.items():
-        if f'{template.format(stem)}{suffix}' not in lr_files:
+    pairing = pair_names(hr_files, lr_files, scale, template)
+    _refuse_unpaired(name, pairing, scale, hr, lr)
+    pairs = []
+    for stem, file in sorted(hr_files.items(), key=lambda item: item[1]):
+        low = lr_files[pairing.lr_of[stem]]
+        if Path(low).suffix != Path(file).suffix:
             raise RFDNError(
-                f'set {name} x{scale}: the LR of {stem}{suffix} is of another file type: BasicSR pairs equal ones only, '
-                'so convert one of the two folders.'
+                f'set {name} x{scale}: the LR of {file} is of another file type ({low}): BasicSR pairs equal ones '
+                'only, so convert one of the two folders.'
             )
-    hr_files = sorted(hr_files)
-    pairs = [(f'{hr}/{file}', f'{lr}/{template.format(Path(file).stem)}{Path(file).suffix}') for file in hr_files]
-    return TestSet(name, scale, hr, lr, template, tuple(Path(file).stem for file in hr_files), _digest_files(pairs))
+        pairs.append((f'{hr}/{file}', f'{lr}/{low}'))
+    names = tuple(Path(file).stem for file, _ in pairs)
+    return TestSet(name, scale, hr, lr, pairing.template, names, _digest_files(pairs))
 
 
-def _visible_files(set_name: str, root: str) -> list[str]:
+def _visible_files(set_name: str, root: str) -> dict[str, str]:
+    """The files of a folder by their names without suffix."""
     files = [entry.name for entry in Path(root).iterdir() if entry.is_file() and not entry.name.startswith('.')]
-    foreign = [file for file in files if not file.lower().endswith(IMAGE_SUFFIXES)]
+    foreign = [file for file in files if Path(file).suffix.lower() not in IMAGE_SUFFIXES]
     if foreign:
-        raise RFDNError(f'set {set_name}: {root} holds {_some(foreign)}, which is no image: move it away.')
+        raise RFDNError(f'set {set_name}: {root} holds {some_of(foreign)}, which is no image: move it away.')
     if not files:
         raise RFDNError(f'set {set_name}: {root} holds no images.')
-    stems = [Path(file).stem for file in files]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise RFDNError(f'set {set_name}: {root} has two images named {_some(twice)}: remove one of them.')
-    return files
+    try:
+        return stems_of(files)
+    except RFDNError as error:
+        raise RFDNError(f'set {set_name}: {root}: {error}') from error
 
 
-def _refuse_unpaired(name: str, scale: int, hr_names: set[str], lr_names: set[str], hr: str, lr: str) -> None:
-    problems = []
-    if missing := sorted(hr_names - lr_names):
-        problems.append(f'no LR in {lr} for {_some(missing)}')
-    if surplus := sorted(lr_names - hr_names):
-        problems.append(f'no HR in {hr} for {_some(surplus)}')
-    if problems:
-        raise RFDNError(f'set {name} x{scale}: {"; ".join(problems)}: complete the set (or give filename_tmpl).')
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+def _refuse_unpaired(name: str, pairing: Pairing, scale: int, hr: str, lr: str) -> None:
+    if not pairing.is_complete:
+        unpaired = explain_unpaired(pairing, hr, lr)
+        raise RFDNError(f'set {name} x{scale}: {unpaired}: complete the set (or give filename_tmpl).')
 
 
 def _digest_files(pairs: Iterable[tuple[str, str]]) -> str:

@@ -1,0 +1,112 @@
+"""Which LR image belongs to which HR image, by their names: the one rule of every command.
+
+Names are compared without their suffixes. An LR image is named after its HR image by a template, as BasicSR's
+`filename_tmpl`: `{}` stands for the name of the HR image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import some_of
+
+# DIV2K's bicubic and its mild and other degradations, the same name, and what other packs of test sets use.
+_TEMPLATES = ('{}x{scale}', '{}', '{}x{scale}m', '{}x{scale}w', '{}x{scale}d', '{}_x{scale}', '{}-x{scale}')
+_TEMPLATES += ('{}_LR', '{}_LR_x{scale}', '{}_LRx{scale}', '{}_x{scale}_LR', '{}_lr', '{}_SRF_{scale}_LR')
+_TEMPLATES += ('{}_bicubic', '{}_bicubic_x{scale}', '{}_LRBI_x{scale}', '{}_LRBIx{scale}')
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """HR images with their LR images, both by their names without suffixes.
+
+    Attributes:
+        template: What the LR is named by, with the scale filled in.
+        lr_of: The LR name of each HR name, whether or not it is there.
+        missing: HR names whose LR is not there, sorted.
+        surplus: LR names that belong to no HR, sorted.
+    """
+
+    template: str
+    lr_of: dict[str, str]
+    missing: list[str]
+    surplus: list[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each HR has its LR and nothing is left over."""
+        return not self.missing and not self.surplus
+
+
+def lr_templates(scale: int) -> list[str]:
+    """The known ways of naming an LR image of a scale after its HR image, the most usual first."""
+    return list(dict.fromkeys(template.replace('{scale}', str(scale)) for template in _TEMPLATES))
+
+
+def fill_template(template: str, name: str) -> str:
+    """`filename_tmpl` with the name of the HR image filled in, as BasicSR does it.
+
+    Raises:
+        RFDNError: The template has other fields than one `{}`.
+    """
+    try:
+        filled = template.format(name)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise RFDNError(
+            f'{template!r} is not a template of BasicSR: {{}} stands for the name of the HR image, as in "{{}}x2".'
+        ) from error
+    if name and name not in filled:
+        raise RFDNError(f'{template!r} lacks {{}}, which stands for the name of the HR image, as in "{{}}x2".')
+    return filled
+
+
+def pair_names(hr: Iterable[str], lr: Iterable[str], scale: int, template: str | None = None) -> Pairing:
+    """Pair HR and LR images by their names.
+
+    Args:
+        hr: Names of the HR images without suffixes, perhaps with folders before them.
+        lr: Names of the LR images, likewise.
+        scale: The scale of the LR.
+        template: How the LR images are named; of the known ways the one that fits most images where None.
+
+    Raises:
+        RFDNError: The template is none.
+    """
+    hr_names, lr_names = list(hr), set(lr)
+    templates = lr_templates(scale) if template is None else [template]
+    pairings = [_by_template(hr_names, lr_names, candidate) for candidate in templates]
+    return min(pairings, key=lambda pairing: len(pairing.missing))  # the first of several
+
+
+def _by_template(hr: list[str], lr: set[str], template: str) -> Pairing:
+    lr_of = {name: fill_template(template, name) for name in hr}
+    missing = sorted(name for name, low in lr_of.items() if low not in lr)
+    return Pairing(template, lr_of, missing, sorted(lr - set(lr_of.values())))
+
+
+def stems_of(names: Iterable[str]) -> dict[str, str]:
+    """The file names by their names without suffix.
+
+    Raises:
+        RFDNError: Two differ in their suffix only.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        stem = PurePath(name).with_suffix('').as_posix()
+        if stem in found:
+            raise RFDNError(f'{found[stem]} and {name} differ in their suffix only: remove or rename one of them.')
+        found[stem] = name
+    return found
+
+
+def explain_unpaired(pairing: Pairing, hr_place: object, lr_place: object) -> str:
+    """What is missing on either side, in words: `no LR in X for a, b; no HR in Y for c`; '' for a complete pairing."""
+    sentences = []
+    if pairing.missing:
+        sentences.append(f'no LR in {lr_place} for {some_of(pairing.missing)}')
+    if pairing.surplus:
+        sentences.append(f'no HR in {hr_place} for {some_of(pairing.surplus)}')
+    return '; '.join(sentences)
