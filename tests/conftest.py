@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY
+from helpers.scripts import load_script
 
 
 def find_data_root() -> Path | None:
@@ -40,6 +42,24 @@ def data_root() -> Path:
     if root is None:
         pytest.skip('the public test data is neither at $RFDN_DATA nor at ../shared/data')
     return root
+
+
+@pytest.fixture(scope='session')
+def official(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The path of a public weights file by its place below `weights`; IDN's Caffe files are converted first."""
+    converted = tmp_path_factory.mktemp('idn')
+
+    def path_of(name: str) -> Path:
+        path = data_root / 'weights' / name
+        if path.suffix != '.caffemodel':
+            return path
+        pytest.importorskip('google.protobuf')
+        output = converted / f'{path.stem}.safetensors'
+        if not output.exists():
+            load_script('convert_idn_caffe').convert(path, output)
+        return output
+
+    return path_of
 
 
 @pytest.fixture(scope='session')

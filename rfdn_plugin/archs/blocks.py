@@ -15,13 +15,17 @@ def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
-def leaky_relu(x: Tensor, negative_slope: float) -> Tensor:
-    """LeakyReLU that takes the place of `x`, which must be a fresh result that its own gradient does not need again.
+NEGATIVE_SLOPE = 0.05
+"""Slope below zero of every LeakyReLU of IDN, IMDN and RFDN; the activations inside ESA are plain ReLUs."""
 
-    That of a convolution or of a sum is. The backward pass then keeps one tensor where it would keep two: half the memory
-    of a training step.
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """LeakyReLU that overwrites `x`, which must be a fresh result that its own gradient does not need again.
+
+    The output of a convolution or of a sum is such a result. The backward pass then keeps one tensor instead of two:
+    half the memory of a training step.
     """
-    return F.leaky_relu(x, negative_slope, inplace=True)
+    return F.leaky_relu(x, NEGATIVE_SLOPE, inplace=True)
 
 
 class ESA(nn.Module):

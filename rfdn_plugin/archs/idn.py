@@ -14,13 +14,6 @@ from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import check_upscale, conv, cubic_phases, leaky_relu
 
-NEGATIVE_SLOPE = 0.05
-"""Of every LeakyReLU of this network."""
-
-
-def _activate(x: Tensor) -> Tensor:
-    return leaky_relu(x, NEGATIVE_SLOPE)
-
 
 class DBlock(nn.Module):
     """Information distillation block (paper section 3.2, figure 2): enhancement unit and compression unit.
@@ -51,11 +44,11 @@ class DBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = x
         for layer in (self.conv1, self.conv2, self.conv3):
-            features = _activate(layer(features))
+            features = leaky_relu(layer(features))
         kept, features = features[:, : self.num_kept], features[:, self.num_kept :]
         for layer in (self.conv4, self.conv5, self.conv6):
-            features = _activate(layer(features))
-        return _activate(self.down(features + torch.cat((x, kept), dim=1)))
+            features = leaky_relu(layer(features))
+        return leaky_relu(self.down(features + torch.cat((x, kept), dim=1)))
 
 
 class IDN(nn.Module):
@@ -131,7 +124,7 @@ class IDN(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """What the deconvolution reads: N x num_in_ch (or RGB) x H x W, 0..1, to N x num_feat x H x W."""
-        features = _activate(self.conv2(_activate(self.conv1(self.as_input(x) * self.img_range))))
+        features = leaky_relu(self.conv2(leaky_relu(self.conv1(self.as_input(x) * self.img_range))))
         for name in self.blocks:
             features = getattr(self, name)(features)
         return features

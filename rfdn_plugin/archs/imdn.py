@@ -13,21 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.archs.blocks import (
-    CCA,
-    check_upscale,
-    conv,
-    leaky_relu,
-    pixel_shuffle_upsampler,
-    start_as_interpolation,
-)
-
-NEGATIVE_SLOPE = 0.05
-"""Of every LeakyReLU of these networks."""
-
-
-def _activate(x: Tensor) -> Tensor:
-    return leaky_relu(x, NEGATIVE_SLOPE)
+from rfdn_plugin.archs.blocks import CCA, conv, leaky_relu
+from rfdn_plugin.archs.distillation import DistillationNetwork
 
 
 class IMDB(nn.Module):
@@ -69,7 +56,7 @@ class IMDB(nn.Module):
 
     def _split(self, step: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """What `step` distils from `x`, and what it passes on."""
-        return _activate(getattr(self, step)(x)).split((self.num_distilled, self.num_remaining), dim=1)
+        return leaky_relu(getattr(self, step)(x)).split((self.num_distilled, self.num_remaining), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         remaining, branches = x, []
@@ -93,7 +80,7 @@ class IMDBR(IMDB):
         self.register_load_state_dict_pre_hook(_split_weights)
 
     def _split(self, step: str, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _activate(getattr(self, f'{step}_d')(x)), _activate(getattr(self, f'{step}_r')(x))
+        return leaky_relu(getattr(self, f'{step}_d')(x)), leaky_relu(getattr(self, f'{step}_r')(x))
 
 
 def _split_weights(block: IMDBR, state: dict[str, Tensor], prefix: str, *_: object) -> None:
@@ -105,7 +92,7 @@ def _split_weights(block: IMDBR, state: dict[str, Tensor], prefix: str, *_: obje
                 state[f'{prefix}{step}_r.{kind}'] = whole[block.num_distilled :]
 
 
-class IMDN(nn.Module):
+class IMDN(DistillationNetwork):
     """IMDN (paper section 3, figure 2): head, chained IMDBs, fusion of all of them, long skip, pixel shuffle.
 
     694,404 / 703,059 / 715,176 parameters at x2 / x3 / x4.
@@ -129,7 +116,6 @@ class IMDN(nn.Module):
     """
 
     block = IMDB
-    minimum_size = 1
 
     def __init__(
         self,
@@ -143,31 +129,17 @@ class IMDN(nn.Module):
         distillation_rate: float = 0.25,
         interpolation_start: bool = False,
     ) -> None:
-        super().__init__()
-        check_upscale(upscale)
-        self.upscale = upscale
-        self.img_range = img_range
-        self.fea_conv = conv(num_in_ch, num_feat, 3)
-        self.blocks = [f'IMDB{number}' for number in range(1, num_block + 1)]
-        for name in self.blocks:
-            self.add_module(name, self.block(num_feat=num_feat, distillation_rate=distillation_rate))
-        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
-        self.LR_conv = conv(num_feat, num_feat, 3)
-        self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
-        if interpolation_start:
-            start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler[0], num_in_ch, upscale)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W."""
-        head = self.fea_conv(x * self.img_range)
-        features, outputs = head, []
-        for name in self.blocks:
-            features = getattr(self, name)(features)
-            outputs.append(features)
-        return self.LR_conv(self.c(torch.cat(outputs, dim=1))) + head
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.upsampler(self.forward_features(x)) / self.img_range
+        super().__init__(
+            'IMDB',
+            lambda: self.block(num_feat=num_feat, distillation_rate=distillation_rate),
+            num_in_ch=num_in_ch,
+            num_out_ch=num_out_ch,
+            num_feat=num_feat,
+            num_block=num_block,
+            upscale=upscale,
+            img_range=img_range,
+            interpolation_start=interpolation_start,
+        )
 
 
 class IMDN_R(IMDN):  # noqa: N801 (the name that option files use)

@@ -21,22 +21,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.archs.blocks import (
-    CCA,
-    ESA,
-    check_upscale,
-    conv,
-    leaky_relu,
-    pad_to_minimum,
-    pixel_shuffle_upsampler,
-    start_as_interpolation,
-)
+from rfdn_plugin.archs.blocks import CCA, ESA, conv, leaky_relu
+from rfdn_plugin.archs.distillation import DistillationNetwork
 
 Attention = Literal['cca', 'esa']
 LastBranch = Literal['distilled', 'remaining']
-
-NEGATIVE_SLOPE = 0.05
-"""Of every LeakyReLU of these networks; those inside ESA are plain ReLUs."""
 
 
 class RFDB(nn.Module):
@@ -118,21 +107,17 @@ class RFDB(nn.Module):
         features, branches = x, []
         for step in ('c1', 'c2', 'c3'):
             if self.feature_distillation:
-                branches.append(_activate(getattr(self, f'{step}_d')(features)))
+                branches.append(leaky_relu(getattr(self, f'{step}_d')(features)))
             refined = getattr(self, f'{step}_r')(features)
-            features = _activate(refined + features if self.shallow_residual else refined)
-        branches.append(_activate(self.c4(features)))
+            features = leaky_relu(refined + features if self.shallow_residual else refined)
+        branches.append(leaky_relu(self.c4(features)))
         out = self.c5(torch.cat(branches, dim=1))
         if self.attention is not None:
             out = getattr(self, self.attention)(out)
         return out + x if self.block_residual else out
 
 
-def _activate(x: Tensor) -> Tensor:
-    return leaky_relu(x, NEGATIVE_SLOPE)
-
-
-class RFDN(nn.Module):
+class RFDN(DistillationNetwork):
     """RFDN (paper section 3.1, figure 1): head, chained RFDBs, fusion of all of them, long skip, pixel shuffle.
 
     With its defaults it is the paper's RFDN: 534,036 / 540,531 / 549,624 parameters at x2 / x3 / x4.
@@ -146,7 +131,7 @@ class RFDN(nn.Module):
         img_range: The body works on values from 0 to `img_range`; outside they are from 0 to 1. The official AIM 2020
             weights want 255.
         distillation_rate, attention, block_residual, shallow_residual, feature_distillation, last_branch: See `RFDB`.
-            The article's block is rate 0.25, 'remaining', 'esa', with block residual.
+            Rate 0.25 with 'remaining', 'esa' and the block residual is the block that several articles on RFDN describe.
         interpolation_start: Start as a bilinear interpolation instead of from random weights (ours; see
             `blocks.start_as_interpolation`). Needs `num_in_ch == num_out_ch`.
 
@@ -174,15 +159,9 @@ class RFDN(nn.Module):
         last_branch: LastBranch = 'distilled',
         interpolation_start: bool = False,
     ) -> None:
-        super().__init__()
-        check_upscale(upscale)
-        self.upscale = upscale
-        self.img_range = img_range
-        self.minimum_size = ESA.MINIMUM_SIZE if attention == 'esa' else 1
-        self.fea_conv = conv(num_in_ch, num_feat, 3)
-        self.blocks = [f'B{number}' for number in range(1, num_block + 1)]
-        for name in self.blocks:
-            block = RFDB(
+        super().__init__(
+            'B',
+            lambda: RFDB(
                 num_feat=num_feat,
                 distillation_rate=distillation_rate,
                 attention=attention,
@@ -190,28 +169,16 @@ class RFDN(nn.Module):
                 shallow_residual=shallow_residual,
                 feature_distillation=feature_distillation,
                 last_branch=last_branch,
-            )
-            self.add_module(name, block)
-        self.c = nn.Sequential(conv(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
-        self.LR_conv = conv(num_feat, num_feat, 3)
-        self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
-        if interpolation_start:
-            start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler[0], num_in_ch, upscale)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from `minimum_size`."""
-        head = self.fea_conv(x * self.img_range)
-        features, outputs = head, []
-        for name in self.blocks:
-            features = getattr(self, name)(features)
-            outputs.append(features)
-        return self.LR_conv(self.c(torch.cat(outputs, dim=1))) + head
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        padded = pad_to_minimum(x, self.minimum_size)
-        out = self.upsampler(self.forward_features(padded)) / self.img_range
-        return out if padded is x else out[..., : height * self.upscale, : width * self.upscale]
+            ),
+            num_in_ch=num_in_ch,
+            num_out_ch=num_out_ch,
+            num_feat=num_feat,
+            num_block=num_block,
+            upscale=upscale,
+            img_range=img_range,
+            interpolation_start=interpolation_start,
+            minimum_size=ESA.MINIMUM_SIZE if attention == 'esa' else 1,
+        )
 
 
 class RFDN_L(RFDN):  # noqa: N801 (the name that option files use)

@@ -16,7 +16,7 @@ from rfdn_plugin.utils.errors import UsageError
 # --- weights -------------------------------------------------------------------------------------------------------
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """The file that a command reads, and what it may leave unsaid."""
-    readable = '.pth, .pkl, .safetensors, .caffemodel, or zoo:NAME (rfdn list --zoo)'
+    readable = '.pth, .pkl, .safetensors, or zoo:NAME (rfdn list --zoo)'
     parser.add_argument('--weights', type=Path, required=True, metavar='W', help=readable)
     add_identity(parser)
 
@@ -38,7 +38,7 @@ def add_identity(parser: argparse.ArgumentParser) -> None:
     add('--param-key', metavar='KEY', help='which weights of several, as params or params_ema')
 
 
-def said_of_weights(args: argparse.Namespace) -> dict:
+def network_overrides(args: argparse.Namespace) -> dict:
     """What `add_identity` was given, as arguments of `weights.loading.identify_file`.
 
     Raises:

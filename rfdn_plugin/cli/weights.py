@@ -11,8 +11,8 @@ from rfdn_plugin.cli.arguments import (
     add_weights,
     at_least_one,
     key_and_value,
+    network_overrides,
     positive,
-    said_of_weights,
 )
 from rfdn_plugin.cli.registry import Action, command
 
@@ -23,7 +23,7 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
 
     A file that belongs to no network here is described too, with the reason.
     """
-    parser.add_argument('weights', type=Path, metavar='W', help='.pth, .pkl, .safetensors, .caffemodel or zoo:NAME')
+    parser.add_argument('weights', type=Path, metavar='W', help='.pth, .pkl, .safetensors or zoo:NAME')
     add_identity(parser)
     parser.add_argument('--json', action='store_true', help='as JSON')
 
@@ -32,7 +32,7 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
 
         from rfdn_plugin.weights.inspect import as_lines, inspect_weights
 
-        report = inspect_weights(args.weights, **said_of_weights(args))
+        report = inspect_weights(args.weights, **network_overrides(args))
         print(json.dumps(report, indent=2) if args.json else '\n'.join(as_lines(report)))
 
     return run
@@ -59,7 +59,7 @@ def _convert(parser: argparse.ArgumentParser) -> Action:
         from rfdn_plugin.weights.convert import convert
         from rfdn_plugin.weights.loading import identify_file
 
-        identity = identify_file(args.weights, **said_of_weights(args))
+        identity = identify_file(args.weights, **network_overrides(args))
         foldings = {name: getattr(args, name) for name in ('fold_range', 'fold_srb', 'unfold_srb')}
         convert(identity, args.output, layout=args.layout, details=dict(args.card), **foldings)
         print(f'{args.output}: {identity.type} x{identity.upscale}')
@@ -85,7 +85,7 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
         from rfdn_plugin.weights.transfer.fit import RIDGE
         from rfdn_plugin.weights.transfer.run import transfer
 
-        identity = identify_file(args.weights, **said_of_weights(args))
+        identity = identify_file(args.weights, **network_overrides(args))
         ridge = args.ridge or RIDGE
         fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.images, ridge=ridge)
         if fit is not None:

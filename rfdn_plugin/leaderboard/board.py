@@ -13,6 +13,7 @@ from rfdn_plugin.leaderboard.measure import latency
 from rfdn_plugin.leaderboard.measure.cache import Cache
 from rfdn_plugin.leaderboard.measure.entries import digest, resolve
 from rfdn_plugin.leaderboard.measure.evaluate import Evaluation, Plan, Pool, check_sets, evaluate, open_pool
+from rfdn_plugin.leaderboard.measure.metrics import metric_problem
 from rfdn_plugin.leaderboard.measure.sets import TestSet, open_set
 from rfdn_plugin.leaderboard.options import LeaderboardOptions, PublishedEntry
 from rfdn_plugin.leaderboard.report import write_outputs
@@ -93,17 +94,14 @@ def _report_problems(options: LeaderboardOptions, sets: Iterable[TestSet]) -> li
 
 
 def _metric_problems(options: LeaderboardOptions) -> list[str]:
-    import basicsr  # noqa: F401 (fills the registry)
-    from basicsr.utils.registry import METRIC_REGISTRY
-
-    sections = [options.metrics, *(entry.metrics for entry in options.entries if not isinstance(entry, PublishedEntry))]
-    asked = {name: metric['type'] for section in sections for name, metric in section.items()}
-    known = ', '.join([*METRIC_REGISTRY.keys(), 'pyiqa'])
-    return [
-        f'metrics.{name}: BasicSR has no metric {kind}: known are {known}.'
-        for name, kind in asked.items()
-        if kind != 'pyiqa' and kind not in METRIC_REGISTRY
+    measured = [entry for entry in options.entries if not isinstance(entry, PublishedEntry)]
+    sections = [('', options.metrics), *((f'entry {entry.name}: ', entry.metrics) for entry in measured)]
+    found = [
+        (f'{where}metrics.{name}: ', metric_problem(metric))
+        for where, metrics in sections
+        for name, metric in metrics.items()
     ]
+    return [f'{place}{problem}.' for place, problem in found if problem]
 
 
 def _device(wanted: str) -> str:

@@ -101,7 +101,7 @@ class RFDNModel(ValidatedModel):
         name, total = type(net).__name__, len(net.state_dict())
         logger.info(f'{name}: loaded {total - len(others)} of {total} tensors from {load_path} [{checkpoint.layout}].')
         if others:
-            how = "resampled from the file's" if resample else 'left random'
+            how = "resampled from the file's" if others[0] in state else 'left random'
             logger.info(f'{name}: not loaded, of another scale, {how}: {", ".join(others)}.')
 
     # --- a step ------------------------------------------------------------------------------------------------------

@@ -16,13 +16,8 @@ from rfdn_plugin.utils.files import sha256
 from rfdn_plugin.weights.identify import Identity
 from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
 
-SRB_DIAGONAL = 'srb_diagonal'
-"""Entry with the middle taps before SRB was folded: 32-bit floats, little-endian, base64, in the order of the names."""
-
-OWN_ENTRIES = frozenset(
-    {'format', 'network', 'arguments', 'upscale', 'img_range', 'written_by', 'source_sha256', SRB_DIAGONAL}
-)
-"""What is written from the weights and read back: not for users to say."""
+OWN_ENTRIES = frozenset({'format', 'network', 'arguments', 'upscale', 'img_range', 'written_by', 'source_sha256'})
+"""Entries that are written from the weights and read back: users cannot set them."""
 
 
 def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[str, str]:

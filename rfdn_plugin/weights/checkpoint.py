@@ -36,7 +36,7 @@ class Checkpoint:
     Attributes:
         path: The file.
         tensors: Names without a wrapper's prefix (`PREFIXES`), on the CPU.
-        layout: The wrapper key that the weights were under, or 'flat', or 'caffe'.
+        layout: The wrapper key that the weights were under, or 'flat'.
         metadata: What else the file says in plain text.
         prefix: What was taken off the names, as `PREFIXES` has it.
     """
@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this_key: bool = False) -> Checkpoint:
-    """Read a .pth or .pkl file (old or new format), a .safetensors file, or IDN's .caffemodel.
+    """Read a .pth or .pkl file (old or new format), or a .safetensors file.
 
     Args:
         path: The file, or `zoo:NAME` for weights that this package ships.
@@ -76,10 +76,7 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     if not path.is_file():
         raise RFDNError(f'{path} is {"a folder" if path.is_dir() else "no plain file"}: name a weights file.')
     if path.suffix == '.caffemodel':
-        from rfdn_plugin.weights.caffe import read_caffemodel
-
-        tensors, metadata = read_caffemodel(path)
-        return Checkpoint(path, tensors, 'caffe', metadata)
+        raise RFDNError(f'{path} is a Caffe file: convert that of an IDN with scripts/convert_idn_caffe.py first.')
     if path.suffix == '.safetensors':
         content, metadata = _read_safetensors(path)
     else:
@@ -150,8 +147,8 @@ def _check_beginning(path: Path) -> None:
         raise RFDNError(f'{path} is a pointer of Git LFS, not the file: fetch it with git lfs pull.')
     if not beginning.startswith((b'PK', b'\x80')):
         raise RFDNError(
-            f'{path} is no checkpoint, neither an archive nor a pickle of PyTorch: name a .pth, .pkl, .safetensors or '
-            '.caffemodel file.'
+            f'{path} is no checkpoint, neither an archive nor a pickle of PyTorch: name a .pth, .pkl or '
+            '.safetensors file.'
         )
 
 

@@ -2,28 +2,24 @@
 
 * Range: a body that works on 0..255 does so because its input is multiplied by 255 and its output divided by it. Both
   go into the first and the last convolution.
-* SRB: a 3x3 convolution plus its input is one 3x3 convolution with 1 added to the middle tap of its own channel. What
-  the addition rounds away is kept in the card, so that unfolding gives back the very bits.
+* SRB: a 3x3 convolution plus its input is one 3x3 convolution with 1 added to the middle tap of its own channel.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_torch_save, atomic_write, check_output
-from rfdn_plugin.weights.card import OWN_ENTRIES, SRB_DIAGONAL, card_of
+from rfdn_plugin.weights.card import OWN_ENTRIES, card_of
 from rfdn_plugin.weights.checkpoint import METADATA
 from rfdn_plugin.weights.identify import Identity
-from rfdn_plugin.weights.identify.srb_folding import is_refining, middle_taps, with_middle_taps
+from rfdn_plugin.weights.identify.srb_folding import center_diagonal, is_refining, with_center_diagonal
 from rfdn_plugin.weights.loading import build_network
 
 LAYOUTS = ('safetensors', 'basicsr', 'official')
@@ -126,20 +122,18 @@ def convert(
     tensors = build_network(identity).state_dict()  # strictly loaded: what is written is what the network has
     tensors = {name: _in_its_type(tensor, identity.checkpoint.tensors.get(name)) for name, tensor in tensors.items()}
     result = dataclasses.replace(identity, checkpoint=dataclasses.replace(identity.checkpoint, tensors=tensors))
-    card_entries = dict(details or {})
     if unfold_srb:
         result = unfold_shallow_residual(result)
-        card_entries[SRB_DIAGONAL] = None
     if fold_range:
         result = fold_img_range(result)
     if fold_srb:
-        result, card_entries[SRB_DIAGONAL] = fold_shallow_residual(result)
+        result = fold_shallow_residual(result)
     if layout == 'official' and result.arguments.get('shallow_residual') is False:
         raise RFDNError(
             f"{path}: the authors' code adds a shallow residual, which these weights have inside or do without; "
             'unfold them (--unfold-srb), or take another layout.'
         )
-    card = card_of(dataclasses.replace(identity, arguments=result.arguments), **card_entries)
+    card = card_of(dataclasses.replace(identity, arguments=result.arguments), **(details or {}))
     write_weights(path, result.checkpoint.tensors, card, layout)
     return result
 
@@ -170,46 +164,34 @@ def fold_img_range(identity: Identity) -> Identity:
 
 
 # --- SRB's identity ------------------------------------------------------------------------------------------------
-def fold_shallow_residual(identity: Identity) -> tuple[Identity, str]:
-    """The same function with plain convolutions (`shallow_residual=False`), and the middle taps before, as text.
+def fold_shallow_residual(identity: Identity) -> Identity:
+    """The same function with plain convolutions (`shallow_residual=False`).
 
     Raises:
         RFDNError: The network has no shallow residual.
     """
     if not identity.arguments.get('shallow_residual'):
         raise RFDNError(f'{identity.checkpoint.path} is {identity.type} without a shallow residual: nothing to fold.')
-    tensors, before = {}, []
-    for name, tensor in identity.checkpoint.tensors.items():
-        if is_refining(name):
-            before.append(middle_taps(tensor).numpy().astype('<f4').tobytes())
-            tensor = with_middle_taps(tensor, middle_taps(tensor) + 1)
-        tensors[name] = tensor
-    return _rewritten(identity, tensors, shallow_residual=False), base64.b64encode(b''.join(before)).decode()
+    return _rewritten(identity, _with_identity(identity, 1), shallow_residual=False)
 
 
 def unfold_shallow_residual(identity: Identity) -> Identity:
-    """What `fold_shallow_residual` was given: bit-equal where the card holds the middle taps, else within 6e-8.
+    """The network before `fold_shallow_residual`; the folded values were rounded, so up to 1.2e-7 is lost.
 
     Raises:
         RFDNError: The network has a shallow residual already, or is of another family.
     """
     if identity.arguments.get('shallow_residual') is not False:
         raise RFDNError(f'{identity.checkpoint.path} is {identity.type} that is not folded: nothing to unfold.')
-    try:
-        kept = np.frombuffer(base64.b64decode(identity.checkpoint.metadata.get(SRB_DIAGONAL, '')), '<f4')
-    except ValueError:  # a card that somebody edited: as if it had no such entry
-        kept = np.empty(0, '<f4')
-    position, tensors = 0, {}
-    for name, tensor in identity.checkpoint.tensors.items():
-        if is_refining(name):
-            folded = middle_taps(tensor)
-            before = torch.from_numpy(kept[position : position + folded.numel()].copy())
-            position += folded.numel()
-            # A card that does not belong to these weights (trained on after folding, say) is not believed.
-            fits = before.shape == folded.shape and torch.equal((before + 1).to(folded.dtype), folded)
-            tensor = with_middle_taps(tensor, before.to(folded.dtype) if fits else folded - 1)
-        tensors[name] = tensor
-    return _rewritten(identity, tensors, shallow_residual=True)
+    return _rewritten(identity, _with_identity(identity, -1), shallow_residual=True)
+
+
+def _with_identity(identity: Identity, change: int) -> dict[str, Tensor]:
+    """The weights with `change` added to the centre diagonal of each refining convolution."""
+    return {
+        name: with_center_diagonal(tensor, center_diagonal(tensor) + change) if is_refining(name) else tensor
+        for name, tensor in identity.checkpoint.tensors.items()
+    }
 
 
 def _rewritten(identity: Identity, tensors: dict[str, Tensor], **arguments: object) -> Identity:

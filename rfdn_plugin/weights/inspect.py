@@ -25,7 +25,7 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
     Returns:
         file, bytes, sha256, layout, prefix, tensors, parameters, types of the values, fingerprint; not_finite, the
         tensors with values that are no numbers, if any; for a network of this package network, arguments, scale,
-        img_range, where the invisible ones come from, known weights and licence; for any other `unknown`, the reason.
+        img_range, where those that shapes do not show come from, known weights and licence; for any other `unknown`, the reason.
         `metadata` is the file's own.
 
     Raises:

@@ -25,7 +25,7 @@ def load_network(
     """Read a checkpoint of any layout, find its network, build it and load the weights strictly.
 
     Args:
-        path: A .pth, .pkl or .safetensors file, IDN's .caffemodel, or `zoo:NAME` for weights that this package ships.
+        path: A .pth, .pkl or .safetensors file, or `zoo:NAME` for weights that this package ships.
         type: The network, where the file does not show it; a key of `archs.NETWORKS`.
         img_range: The range that its body works on (1 or 255), where the file does not say it.
         param_key: Which weights of several, as 'params' or 'params_ema'; the averaged ones where not given.

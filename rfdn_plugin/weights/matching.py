@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.transfer.phases import has_phases
 from rfdn_plugin.weights.transfer.resample import scale_of, transferred_state
 
 UPSAMPLER = 'upsampler.'
@@ -18,7 +19,7 @@ UPSAMPLER = 'upsampler.'
 
 @dataclass(frozen=True)
 class Match:
-    """Names of the weights that the checkpoint sets, and of the upsampler's that have another scale's shapes."""
+    """Names of the weights that the checkpoint sets, and of those of the upsampler that it has for another scale."""
 
     loaded: list[str]
     resized: list[str]
@@ -37,12 +38,16 @@ def match(net: nn.Module, checkpoint: Checkpoint, *, strict: bool) -> Match:
     """
     own, state = net.state_dict(), checkpoint.tensors
     different = [name for name in own if name in state and own[name].shape != state[name].shape]
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     resized = [name for name in different if name.startswith(UPSAMPLER)]
+    if not strict:  # a chain of upsampling steps (RFANet) has as many names as its scale has steps
+        resized += [name for name in missing if name.startswith(UPSAMPLER)]
+        missing, surplus = ([name for name in names if not name.startswith(UPSAMPLER)] for names in (missing, surplus))
     described = [
         f'{len(names)} {what} ({_some(names)})'
         for what, names in (
-            ('not in the file', sorted(own.keys() - state.keys())),
-            ('not in the network', sorted(state.keys() - own.keys())),
+            ('not in the file', missing),
+            ('not in the network', surplus),
             ('of another shape', [_shapes(name, own, state) for name in different if name not in resized]),
         )
         if names
@@ -66,7 +71,8 @@ def starting_state(
 
     Args:
         net, checkpoint, strict: As for `match`.
-        resample: Weights of another scale: resample their upsampler instead of leaving out what has other shapes.
+        resample: Weights of another scale: resample their upsampler instead of leaving out what has other shapes. A
+            network whose upsampler is a chain of convolutions (RFANet) starts with a random one.
 
     Returns:
         The state, and the names of the weights that are not the file's own: resampled, or missing from the state.
@@ -74,8 +80,8 @@ def starting_state(
     Raises:
         RFDNError: The file belongs to another network or, when strict, to another scale.
     """
-    # IDN's shapes are the same at every scale and RFANet's names are not, so shapes alone do not tell.
-    if resample and not strict and _is_of_another_scale(net, checkpoint):
+    # IDN's shapes are the same at every scale, so shapes alone do not tell.
+    if resample and not strict and _is_of_another_scale(net, checkpoint) and has_phases(net):
         state = transferred_state(net, checkpoint)
         return state, [name for name, tensor in state.items() if not _has(checkpoint, name, tensor)]
     matched = match(net, checkpoint, strict=strict)

@@ -75,7 +75,7 @@ def run(network: nn.Module, pairs: list, args: argparse.Namespace, points: list[
 
 
 def draw(curves: dict[str, list[tuple[int, float]]], args: argparse.Namespace) -> None:
-    import matplotlib
+    import matplotlib  # comes with mmengine
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt

@@ -10,7 +10,7 @@ from helpers.benchmarks import mean, measure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rfdn_plugin.archs import rfdn
+from rfdn_plugin.archs import blocks, rfdn
 from rfdn_plugin.weights.loading import load_network
 
 # facts, section 4: PSNR-Y / SSIM-Y (PSNR-RGB) with the original code and the same LR
@@ -77,19 +77,19 @@ def test_the_forty_channel_relative_is_rebuilt(data_root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('scale', 'published'), [(2, 37.83), (3, 34.11), (4, 31.82)])
-def test_idn_is_near_its_published_quality(data_root, scale: int, published: float):
+def test_idn_is_near_its_published_quality(data_root, official, scale: int, published: float):
     """What remains: the paper makes its LR of Y in floats, unrounded, and measures on Y (docs/networks.md)."""
-    network = load_network(data_root / f'weights/idn_caffe/IDN_x{scale}.caffemodel')[0]
+    network = load_network(official(f'idn_caffe/IDN_x{scale}.caffemodel'))[0]
     assert mean(measure(network, data_root, scale)).psnr_y == pytest.approx(published, abs=0.015)
 
 
 # --- topologies that are nearly right ------------------------------------------------------------------------------
 def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, rfdn.NEGATIVE_SLOPE)
+    return F.leaky_relu(x, blocks.NEGATIVE_SLOPE)
 
 
 def _deactivate(x: Tensor) -> Tensor:
-    return torch.where(x < 0, x / rfdn.NEGATIVE_SLOPE, x)
+    return torch.where(x < 0, x / blocks.NEGATIVE_SLOPE, x)
 
 
 class _Instead(nn.Module):
@@ -141,7 +141,7 @@ def test_a_wrong_topology_gives_its_wrong_quality(data_root, change: Callable):
 @pytest.mark.parametrize(('slope', 'psnr'), [(0.1, 30.50)])
 def test_a_wrong_slope(data_root, monkeypatch: pytest.MonkeyPatch, slope: float, psnr: float):
     network = load_network(data_root / 'weights/official/RFDN_AIM.pth')[0]
-    monkeypatch.setattr(rfdn, 'NEGATIVE_SLOPE', slope)
+    monkeypatch.setattr(blocks, 'NEGATIVE_SLOPE', slope)
     network.c[1].negative_slope = slope
     assert mean(measure(network, data_root, 4)).psnr_y == pytest.approx(psnr, abs=0.006)
 

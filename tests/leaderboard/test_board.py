@@ -259,7 +259,7 @@ def test_images_and_metrics_that_do_not_exist_are_named_before_any_work(content,
     content['report'] = {'images': {'Small': ['coffee', 'coffe'], 'Smal': []}}
     content['metrics'] = {'lpips': {'type': 'calculate_lpips'}}
     with pytest.raises(
-        RFDNError, match=r'3 problems[\s\S]*no set Smal\.[\s\S]*no image coffe\.[\s\S]*no metric calculate_lpips'
+        RFDNError, match=r'3 problems[\s\S]*no set Smal\.[\s\S]*no image coffe\.[\s\S]*no metric .calculate_lpips'
     ):
         run_board(content, tmp_path / 'out')
     assert not scored

@@ -39,9 +39,9 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 OFFICIAL = ['official/RFDN_AIM.pth', 'official/IMDN_x3.pth', 'idn_caffe/IDN_x2.caffemodel']
 
 
-@pytest.mark.parametrize('official', OFFICIAL)
-def test_official_to_ours_to_safetensors_to_official_is_bit_equal(data_root, tmp_path: Path, official: str):
-    source = data_root / 'weights' / official
+@pytest.mark.parametrize('file', OFFICIAL)
+def test_official_to_ours_to_safetensors_to_official_is_bit_equal(official, tmp_path: Path, file: str):
+    source = official(file)
     steps = [tmp_path / 'ours.pth', tmp_path / 'w.safetensors', tmp_path / 'official.pth']
     for before, after in zip([source, *steps], steps, strict=False):
         layout = ['--layout', 'official'] if after is steps[-1] else []
@@ -52,7 +52,7 @@ def test_official_to_ours_to_safetensors_to_official_is_bit_equal(data_root, tmp
     assert first.fingerprint == last.fingerprint
     with safe_open(steps[1], framework='pt') as stream:
         card = stream.metadata()
-    assert card['licence'] == ('MIT' if 'RFDN' in official else 'none stated')
+    assert card['licence'] == ('MIT' if 'RFDN' in file else 'none stated')
     assert len(card['source_sha256']) == 64 and json.loads(card['arguments'])['upscale'] == int(card['upscale'])
 
 
@@ -88,26 +88,14 @@ def test_folding_the_official_range_and_srb_is_within_fp32(data_root, tmp_path: 
 
 
 @pytest.mark.parametrize('layout', ['basicsr', 'safetensors'])
-def test_unfolding_srb_gives_back_the_bits(data_root, tmp_path: Path, layout: str):
+def test_unfolding_srb_gives_back_the_weights_within_rounding(data_root, tmp_path: Path, layout: str):
     source = data_root / 'weights/official/RFDN_AIM.pth'
     folded = tmp_path / ('f.safetensors' if layout == 'safetensors' else 'f.pth')
     convert(identify_file(source), folded, fold_srb=True)
     convert(identify_file(folded), tmp_path / 'u.pth', unfold_srb=True)
-    assert read_checkpoint(tmp_path / 'u.pth').fingerprint == read_checkpoint(source).fingerprint
-    assert 'srb_diagonal' not in read_checkpoint(tmp_path / 'u.pth').metadata
-
-
-@pytest.mark.parametrize('damage', ['', 'AAAA', 'no base64!', 'AAAAA'])
-def test_unfolding_with_a_card_that_does_not_belong(tmp_path: Path, damage: str):
-    """It is not believed: the identity is subtracted."""
-    network = NETWORKS['RFDN'](upscale=2, num_feat=16, num_block=1)
-    write_weights(tmp_path / 'w.pth', network.state_dict(), model_card('RFDN', {'upscale': 2}), 'basicsr')
-    convert(identify_file(tmp_path / 'w.pth'), tmp_path / 'f.pth', fold_srb=True, details={})
-    content = torch.load(tmp_path / 'f.pth', weights_only=True)
-    content['metadata']['srb_diagonal'] = damage
-    torch.save(content, tmp_path / 'f.pth')
-    convert(identify_file(tmp_path / 'f.pth'), tmp_path / 'u.pth', unfold_srb=True)
-    torch.testing.assert_close(_output(tmp_path / 'u.pth'), _output(tmp_path / 'w.pth'))
+    before, after = read_checkpoint(source).tensors, read_checkpoint(tmp_path / 'u.pth').tensors
+    assert max((before[name] - after[name]).abs().max() for name in before) <= 1.2e-7
+    assert load_network(tmp_path / 'u.pth')[1].arguments['shallow_residual'] is True
 
 
 @pytest.mark.parametrize(

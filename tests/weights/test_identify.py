@@ -161,8 +161,8 @@ def test_metadata_that_makes_no_sense_is_named(tmp_path: Path, key: str, value: 
         ('idn_caffe/IDN_x4.caffemodel', 'IDN', 4, 1),
     ],
 )
-def test_public_weights_need_no_flags(data_root, file: str, type: str, scale: int, img_range: float):
-    network, identity = load_network(data_root / 'weights' / file)
+def test_public_weights_need_no_flags(official, file: str, type: str, scale: int, img_range: float):
+    network, identity = load_network(official(file))
     assert (identity.type, identity.upscale, identity.img_range) == (type, scale, img_range)
     assert not network.training and identity.name
 

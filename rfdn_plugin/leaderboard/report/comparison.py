@@ -110,7 +110,7 @@ def write_comparison(
     )
     canvas = Image.new('RGB', canvas_size, _PAPER)
     draw = ImageDraw.Draw(canvas)
-    font, small = _font(_FONT_SIZE), _font(_FONT_SIZE - 2)
+    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_FONT_SIZE - 2)
     if title:
         draw.text((_GAP, _GAP // 2 + 2), _shortened(title, font, canvas.width - 2 * _GAP), _INK, font)
     canvas.paste(whole, (_GAP, head))
@@ -134,13 +134,6 @@ def _fitted(image: np.ndarray, *, height: int, width: int) -> tuple[Image.Image,
     ratio = min(height / image.shape[0], width / image.shape[1])
     size = (max(1, round(image.shape[1] * ratio)), max(1, round(image.shape[0] * ratio)))
     return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), ratio
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's DejaVu Sans: it is there on every machine and has the letters of most languages."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf', size)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -21,7 +21,7 @@ from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
 from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
-from rfdn_plugin.weights.identify.self_consistency import agreement
+from rfdn_plugin.weights.identify.self_consistency import self_consistency_psnr
 from rfdn_plugin.weights.identify.shapes import Reading, read_shapes, shapes_of
 from rfdn_plugin.weights.identify.srb_folding import identity_is_inside
 
@@ -93,15 +93,15 @@ def identify(
 
     if known is not None and type not in (None, known.type):
         meant = {**_MEANT_BY_TYPE[type], **given}
-        if any(meant.get(key, value) != value for key, value in known.invisible.items()):
+        if any(meant.get(key, value) != value for key, value in known.undetermined.items()):
             raise RFDNError(f'{path} is {known.name}, of the network {known.type}, not {type}: leave --type out.')
 
     arguments, sources, unknown = dict(reading.arguments), {}, []
-    for key in reading.invisible:
+    for key in reading.undetermined:
         said = {
             'given': given,
             'metadata': stated.get('arguments', {}),
-            'known weights': known.invisible if known else {},
+            'known weights': known.undetermined if known else {},
             'values': {'shallow_residual': False} if identity_is_inside(checkpoint.tensors) else {},
             'type': _MEANT_BY_TYPE.get(chosen, {}),
         }
@@ -115,10 +115,10 @@ def identify(
         if not (by_trial and _is_clear(trials)):
             raise RFDNError(_question(path, reading, chosen, unknown, trials))
         chosen, found = trials[0].type, trials[0].arguments
-        sources |= {key: 'trial' for key in reading.invisible if key not in arguments}
+        sources |= {key: 'trial' for key in reading.undetermined if key not in arguments}
         arguments |= found
     arguments.update(given)
-    refuse_lookalike(checkpoint, chosen, arguments)
+    check_exact_match(checkpoint, chosen, arguments)
     return Identity(chosen, arguments, sources, known.name if known else None, checkpoint)
 
 
@@ -183,11 +183,11 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class _Trial:
-    """A candidate that was tried, and how well its output agrees with its input, in dB."""
+    """A candidate that was tried, and its `self_consistency_psnr` in dB."""
 
     type: str
     arguments: dict[str, Any]
-    agreement: float
+    psnr: float
 
 
 def _trials(
@@ -200,15 +200,17 @@ def _trials(
     for name in types:
         for img_range in (1.0, 255.0) if 'img_range' in unknown else (arguments['img_range'],):
             candidate = {**_MEANT_BY_TYPE[name], **arguments, 'img_range': img_range}
-            refuse_lookalike(checkpoint, name, candidate)
-            trials.append(_Trial(name, candidate, agreement(NETWORKS[name](**candidate), checkpoint.tensors)))
-    return sorted(trials, key=lambda trial: -trial.agreement)
+            check_exact_match(checkpoint, name, candidate)
+            trials.append(
+                _Trial(name, candidate, self_consistency_psnr(NETWORKS[name](**candidate), checkpoint.tensors))
+            )
+    return sorted(trials, key=lambda trial: -trial.psnr)
 
 
 def _is_clear(trials: list[_Trial], least: float = 25.0, ahead: float = 5.0) -> bool:
     """Whether the best agrees at all, and better than every other: 37 and 12 dB in the least clear public weights."""
-    rest = [trial.agreement for trial in trials[1:]]
-    return bool(trials) and trials[0].agreement > least and all(trials[0].agreement > other + ahead for other in rest)
+    rest = [trial.psnr for trial in trials[1:]]
+    return bool(trials) and trials[0].psnr > least and all(trials[0].psnr > other + ahead for other in rest)
 
 
 def _question(path: Path, reading: Reading, chosen: str | None, unknown: list[str], trials: list[_Trial]) -> str:
@@ -223,13 +225,11 @@ def _question(path: Path, reading: Reading, chosen: str | None, unknown: list[st
     text = f'{path} holds {reading.description}, and does not say: {", ".join(missing)}. Give {", and ".join(ways)}.'
     if not trials:
         return text
-    tried = ', '.join(
-        f'{trial.type} with {trial.arguments["img_range"]:g} {trial.agreement:.0f} dB' for trial in trials
-    )
+    tried = ', '.join(f'{trial.type} with {trial.arguments["img_range"]:g} {trial.psnr:.0f} dB' for trial in trials)
     return f'{text} Tried on a test pattern, the shrunken output agrees with the input at: {tried}.'
 
 
-def refuse_lookalike(checkpoint: Checkpoint, type: str, arguments: dict[str, Any]) -> None:
+def check_exact_match(checkpoint: Checkpoint, type: str, arguments: dict[str, Any]) -> None:
     """Raise RFDNError, naming the first tensor that differs, unless the weights fit this network exactly."""
     shapes = shapes_of(checkpoint.tensors)
     try:

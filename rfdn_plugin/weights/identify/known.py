@@ -17,14 +17,14 @@ class KnownWeights:
     Attributes:
         name: Title and origin.
         type: The network here that they belong to; None where this package has none.
-        invisible: Its arguments that neither names nor shapes of the weights show.
+        undetermined: Its arguments that neither names nor shapes of the weights show.
         licence: As the source repository states it.
         refusal: Where `type` is None: what the network is, and the tensor or property that gives it away.
     """
 
     name: str
     type: str | None
-    invisible: dict[str, Any] = field(default_factory=dict)
+    undetermined: dict[str, Any] = field(default_factory=dict)
     licence: str = 'none stated'
     refusal: str = ''
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 SIDE = 48
 
 
-def agreement(network: nn.Module, tensors: Mapping[str, Tensor]) -> float:
+def self_consistency_psnr(network: nn.Module, tensors: Mapping[str, Tensor]) -> float:
     """How well a network's output, shrunk back, agrees with its input on a smooth test pattern, in dB (PSNR).
 
     Any trained super-resolution network agrees at 40 dB and more. Seen on public weights: a wrong input range costs 13

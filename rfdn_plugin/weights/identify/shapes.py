@@ -24,7 +24,7 @@ class Reading:
         candidates: Those of them that are likely.
         meant: The one that they mean where nobody says more; None where that is open.
         arguments: What the shapes show of the constructor's arguments.
-        invisible: The arguments that they do not show and that change what the network computes.
+        undetermined: The arguments that they do not show and that change what the network computes.
         description: In words.
     """
 
@@ -32,7 +32,7 @@ class Reading:
     candidates: tuple[str, ...]
     meant: str | None
     arguments: dict[str, Any]
-    invisible: tuple[str, ...]
+    undetermined: tuple[str, ...]
     description: str
 
 

@@ -24,15 +24,15 @@ def is_refining(name: str) -> bool:
     return _REFINING.fullmatch(name) is not None
 
 
-def middle_taps(weight: Tensor) -> Tensor:
+def center_diagonal(weight: Tensor) -> Tensor:
     """The tap from each channel to itself in the middle of a 3x3 kernel: a view, one value a channel."""
     return weight[:, :, 1, 1].diagonal()
 
 
-def with_middle_taps(weight: Tensor, taps: Tensor) -> Tensor:
+def with_center_diagonal(weight: Tensor, taps: Tensor) -> Tensor:
     """A copy of the kernel with other middle taps."""
     weight = weight.clone()
-    middle_taps(weight).copy_(taps)
+    center_diagonal(weight).copy_(taps)
     return weight
 
 
@@ -41,4 +41,4 @@ def identity_is_inside(tensors: Mapping[str, Tensor]) -> bool:
     refining = [tensor for name, tensor in tensors.items() if is_refining(name) and tensor.shape[2:] == (3, 3)]
     if not refining:
         return False
-    return torch.cat([middle_taps(tensor.float()) for tensor in refining]).mean().item() > FOLDED_MEAN
+    return torch.cat([center_diagonal(tensor.float()) for tensor in refining]).mean().item() > FOLDED_MEAN

@@ -6,7 +6,8 @@ around that pixel. Those weights are its phases: (colours * upscale**2) x featur
 
 * RFDN, IMDN: the convolution before the pixel shuffle is the phases.
 * IDN: its deconvolution holds them interleaved.
-* RFANet: they are the product of its upsampling convolutions and its tail, which have nothing but shuffles between.
+
+RFANet's upsampler is a chain of convolutions, with no public weights to start from: it is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs.idn import IDN
-from rfdn_plugin.archs.rfanet import RFANet, upsampling_steps
+from rfdn_plugin.archs.rfanet import RFANet
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -34,9 +35,7 @@ def read_phases(network: nn.Module) -> Phases:
     with torch.no_grad():
         if isinstance(network, IDN):
             return _read_deconvolution(network)
-        if isinstance(network, RFANet):
-            return _read_chain(network)
-        convolution = network.upsampler[0]
+        convolution = _one_convolution(network)
         return Phases(convolution.weight.double(), convolution.bias.double())
 
 
@@ -51,13 +50,25 @@ def write_phases(network: nn.Module, phases: Phases) -> None:
     with torch.no_grad():
         if isinstance(network, IDN):
             _write_deconvolution(network, phases)
-        elif isinstance(network, RFANet):
-            _write_chain(network, _with_taps(phases, 3))
         else:
-            _set(network.upsampler[0], _with_taps(phases, 3))
+            _set(_one_convolution(network), _with_taps(phases, 3))
 
 
-def _set(convolution: nn.Module, phases: Phases) -> None:
+def has_phases(network: nn.Module) -> bool:
+    """Whether the last stage of a network of this package can be read and written as phases."""
+    return not isinstance(network, RFANet)
+
+
+def _one_convolution(network: nn.Module) -> nn.Conv2d:
+    if not has_phases(network):
+        raise RFDNError(
+            f'the upsampler of {type(network).__name__} is a chain of convolutions, which cannot be moved to another '
+            'scale: fine-tune from its weights with train.upsampler_start: random.'
+        )
+    return network.upsampler[0]
+
+
+def _set(convolution: nn.Conv2d, phases: Phases) -> None:
     if convolution.weight.shape != phases.weight.shape:
         raise RFDNError(
             f'phases of shape {tuple(phases.weight.shape)} do not fit an upsampler of {tuple(convolution.weight.shape)}.'
@@ -116,56 +127,3 @@ def _write_deconvolution(network: IDN, phases: Phases) -> None:
     kernel[:, :, place[:, None, :, None], place[None, :, None, :]] = weight
     layer.weight.copy_(kernel[:, :, :size, :size])
     layer.bias.copy_(phases.bias.reshape(colours, scale**2).mean(dim=1))
-
-
-# --- RFANet --------------------------------------------------------------------------------------------------------
-def _read_chain(network: RFANet) -> Phases:
-    """Two convolutions and a tail reach two LR pixels far: their product is read off impulses, 5x5 taps."""
-    features = network.tail.weight.shape[1]
-    parameter = next(network.parameters())
-
-    def respond(x: Tensor) -> Tensor:
-        return F.pixel_unshuffle(network.tail(network.upsampler(x)), network.upscale)
-
-    impulses = parameter.new_zeros(features, features, 9, 9)
-    impulses[torch.arange(features), torch.arange(features), 4, 4] = 1
-    bias = respond(parameter.new_zeros(1, features, 9, 9))[0, :, 4, 4]
-    response = (respond(impulses) - bias[:, None, None])[..., 2:7, 2:7].flip(-1, -2)
-    return Phases(response.transpose(0, 1).double(), bias.double())
-
-
-def _write_chain(network: RFANet, phases: Phases) -> None:
-    """The first convolution computes all phases as if they were features; the later ones and the tail pass them on.
-
-    What the later layers read of the other features is set to zero; those features keep their weights, so that
-    training can take them up.
-    """
-    colours, features = network.tail.weight.shape[:2]
-    steps = upsampling_steps(network.upscale)
-    weight, bias = phases
-    if weight.shape[:2] != (colours * network.upscale**2, features):
-        raise RFDNError(f'phases of shape {tuple(weight.shape)} do not fit an RFANet of scale {network.upscale}.')
-    if not steps or colours * network.upscale**2 // steps[0] ** 2 > features:
-        raise RFDNError(f'an RFANet of {features} features cannot hold the phases of scale {network.upscale}.')
-    # Phase row = ((row1 * step2) + row2) * step3 + ...: the later steps' places become features of the earlier ones.
-    axes = [colours, *steps, *steps]
-    rows, columns = list(range(1, 1 + len(steps))), list(range(1 + len(steps), 1 + 2 * len(steps)))
-    order = [0]
-    for row, column in zip(rows[::-1], columns[::-1], strict=True):
-        order += [row, column]
-    weight = weight.reshape(*axes, features, 3, 3)
-    weight = weight.permute(*order, *range(len(axes), len(axes) + 3)).reshape(-1, features, 3, 3)
-    bias = bias.reshape(axes).permute(order).reshape(-1)
-    first = network.upsampler[0]
-    first.weight[: weight.shape[0]] = weight.to(first.weight.dtype)
-    first.bias[: bias.shape[0]] = bias.to(first.bias.dtype)
-    held = weight.shape[0] // steps[0] ** 2
-    for index, step in enumerate(steps[1:], start=1):
-        layer = network.upsampler[2 * index]
-        layer.weight[:held] = 0
-        layer.bias[:held] = 0
-        layer.weight[torch.arange(held), torch.arange(held), 1, 1] = 1
-        held //= step**2
-    network.tail.weight.zero_()
-    network.tail.bias.zero_()
-    network.tail.weight[torch.arange(colours), torch.arange(colours), 1, 1] = 1

@@ -8,15 +8,13 @@ the upsampler from images instead is `rfdn_plugin.weights.transfer.fit`.
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
-from rfdn_plugin.weights.identify import Identity, refuse_lookalike
+from rfdn_plugin.weights.identify import Identity, check_exact_match
 from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
 from rfdn_plugin.weights.identify.shapes import read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
@@ -55,7 +53,7 @@ def scale_of(checkpoint: Checkpoint) -> int | None:
     shown = read_shapes(shapes_of(checkpoint.tensors), str(checkpoint.path)).arguments.get('upscale')
     known = KNOWN_WEIGHTS.get(checkpoint.fingerprint)
     stated = checkpoint.metadata.get('upscale', '')
-    return shown or (int(stated) if stated.isdigit() else known.invisible.get('upscale') if known else None)
+    return shown or (int(stated) if stated.isdigit() else known.undetermined.get('upscale') if known else None)
 
 
 def transferred_state(network: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -78,7 +76,7 @@ def transferred_state(network: nn.Module, checkpoint: Checkpoint) -> dict[str, T
     if name not in reading.types:
         raise RFDNError(f'{checkpoint.path} holds {reading.description}: no {name} starts from it.')
     arguments = {**reading.arguments, 'upscale': old}
-    refuse_lookalike(checkpoint, name, arguments)
+    check_exact_match(checkpoint, name, arguments)
     source, result = (type(network)(**{**arguments, 'upscale': scale}) for scale in (old, network.upscale))
     wanted, built = shapes_of(network.state_dict()), shapes_of(result.state_dict())
     for name in wanted:
@@ -93,7 +91,7 @@ def transferred_state(network: nn.Module, checkpoint: Checkpoint) -> dict[str, T
     return result.state_dict()
 
 
-_UPSAMPLER = ('upsampler.', 'upsample.', 'tail.')
+_UPSAMPLER = ('upsampler.', 'upsample.')
 
 
 def _copy_body(source: nn.Module, target: nn.Module) -> None:
@@ -139,33 +137,3 @@ def _as_phases(kernel: Tensor, scale: int) -> Tensor:
     taps = kernel.shape[-1] // scale
     phases = kernel.reshape(colours, features, taps, scale, taps, scale).permute(0, 3, 5, 1, 2, 4).flip(-1, -2)
     return phases.reshape(colours * scale**2, features, taps, taps).contiguous()
-
-
-# --- the networks whose upsampler is one convolution and a shuffle --------------------------------------------------
-def upsampler_scale(weight: Tensor, num_out_ch: int) -> int:
-    """The scale of an upsampler convolution with weights (num_out_ch * scale**2) x num_feat x 3 x 3."""
-    scale = math.isqrt(weight.shape[0] // num_out_ch)
-    if scale**2 * num_out_ch != weight.shape[0]:
-        raise RFDNError(f'an upsampler with {weight.shape[0]} channels fits no scale at {num_out_ch} colours.')
-    return scale
-
-
-def resample_upsampler(weight: Tensor, bias: Tensor, scale: int, num_out_ch: int = 3) -> tuple[Tensor, Tensor]:
-    """The upsampler convolution for another scale, by resampling its kernel; see `resample_phases`.
-
-    Args:
-        weight: (num_out_ch * r**2) x num_feat x 3 x 3.
-        bias: num_out_ch * r**2.
-        scale: The wanted scale.
-        num_out_ch: Colours.
-
-    Returns:
-        Weight and bias for `num_out_ch * scale**2` channels, in the type of `weight`.
-
-    Raises:
-        RFDNError: The number of channels fits no scale, or the kernel is not square with an odd side.
-    """
-    if weight.dim() != 4 or weight.shape[-1] != weight.shape[-2] or weight.shape[-1] % 2 == 0:
-        raise RFDNError(f'an upsampler with a kernel of {tuple(weight.shape[2:])} cannot be resampled: it must be 3x3.')
-    phases = resample_phases(Phases(weight, bias.double()), upsampler_scale(weight, num_out_ch), scale)
-    return phases.weight.to(weight.dtype).clone(), phases.bias.to(bias.dtype)

@@ -18,11 +18,15 @@ from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.convert import write_weights
 from rfdn_plugin.weights.loading import identify_file, load_network
+from rfdn_plugin.weights.matching import starting_state
 from rfdn_plugin.weights.transfer.phases import Phases, read_phases, write_phases
 from rfdn_plugin.weights.transfer.resample import resample_phases, scale_of, to_scale, transferred_state
 
 SCALES = (2, 3, 4)
 DIRECTIONS = list(itertools.permutations(SCALES, 2))
+
+
+WITH_PHASES = [name for name in NETWORKS if name != 'RFANet']
 
 
 def _network(name: str, upscale: int) -> torch.nn.Module:
@@ -40,7 +44,7 @@ def _by_phases(network: torch.nn.Module, x: torch.Tensor, phases: Phases) -> tor
     return F.pixel_shuffle(out, network.upscale) / network.img_range
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', WITH_PHASES)
 @pytest.mark.parametrize('upscale', SCALES)
 def test_the_phases_are_what_the_upsampler_computes(name: str, upscale: int):
     network = _network(name, upscale)
@@ -53,7 +57,7 @@ def test_the_phases_are_what_the_upsampler_computes(name: str, upscale: int):
         torch.testing.assert_close(_by_phases(network, x, phases)[inside].float(), expected[inside])
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', WITH_PHASES)
 @pytest.mark.parametrize('upscale', SCALES)
 def test_phases_that_are_written_are_computed(name: str, upscale: int):
     network = _network(name, upscale)
@@ -67,7 +71,7 @@ def test_phases_that_are_written_are_computed(name: str, upscale: int):
         torch.testing.assert_close(network(x)[inside], expected[inside], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize('name', ['RFDN', 'IDN', 'RFANet'])
+@pytest.mark.parametrize('name', ['RFDN', 'IDN'])
 def test_phases_of_another_scale_are_refused(name: str):
     with pytest.raises(RFDNError):
         write_phases(_network(name, 2), Phases(torch.zeros(27, 16, 3, 3), torch.zeros(27)))
@@ -91,7 +95,7 @@ def test_the_same_scale_changes_nothing():
     assert resample_phases(phases, 2, 2) is phases
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', WITH_PHASES)
 @pytest.mark.parametrize(('old', 'new'), DIRECTIONS)
 def test_the_command_goes_in_every_direction_for_every_network(tmp_path: Path, name: str, old: int, new: int):
     arguments = {'upscale': old, 'num_feat': 16, 'num_block': 1, 'img_range': 255.0}
@@ -116,7 +120,7 @@ def test_the_scale_that_it_has_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert 'x2 already' in capsys.readouterr().err and not (tmp_path / 'o.pth').exists()
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', WITH_PHASES)
 @pytest.mark.parametrize(('old', 'new'), DIRECTIONS)
 def test_a_fine_tuning_starts_from_the_resampled_state(name: str, old: int, new: int):
     source, target = _network(name, old), _network(name, new)
@@ -143,8 +147,8 @@ def test_the_scale_of_a_checkpoint(name: str, upscale: int):
     assert scale_of(_checkpoint(network, {'upscale': str(upscale)})) == upscale
 
 
-def test_the_scale_of_official_idn_weights_is_known(data_root, tmp_path: Path):
-    tensors = read_checkpoint(data_root / 'weights/idn_caffe/IDN_x3.caffemodel').tensors
+def test_the_scale_of_official_idn_weights_is_known(official, tmp_path: Path):
+    tensors = read_checkpoint(official('idn_caffe/IDN_x3.caffemodel')).tensors
     torch.save(tensors, tmp_path / 'w.pth')
     assert scale_of(read_checkpoint(tmp_path / 'w.pth')) == 3
 
@@ -178,3 +182,21 @@ def test_a_start_from_other_weights_is_refused(source: tuple, target: tuple, wor
 def test_set5_without_any_training(data_root, file: str, scale: int, least: float):
     network = to_scale(identify_file(data_root / f'weights/official/{file}.pth'), scale)
     assert mean(measure(network, data_root, scale)).psnr_y > least
+
+
+def test_a_chain_of_upsampling_convolutions_is_refused(tmp_path: Path, capsys):
+    write_weights(
+        tmp_path / 'w.pth', _network('RFANet', 2).state_dict(), model_card('RFANet', {'upscale': 2}), 'basicsr'
+    )
+    output = tmp_path / 'o.pth'
+    assert main(['transfer', '--weights', str(tmp_path / 'w.pth'), '--to-scale', '4', '-o', str(output)]) == 1
+    assert 'the upsampler of RFANet is a chain' in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize('new', [3, 4])
+def test_its_fine_tuning_starts_with_a_random_upsampler(new: int):
+    source, target = _network('RFANet', 2), _network('RFANet', new)
+    state, others = starting_state(target, _checkpoint(source), strict=False, resample=True)
+    assert others and all(name.startswith('upsampler.') for name in others) and not state.keys() & set(others)
+    assert state.keys() | set(others) == target.state_dict().keys()
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in state.items())

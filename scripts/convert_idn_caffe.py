@@ -1,12 +1,17 @@
-"""The official Caffe files of IDN (Zheng222/IDN-Caffe), read with the protobuf library.
+#!/usr/bin/env python
+"""Convert an official Caffe file of IDN (Zheng222/IDN-Caffe) into weights that every command reads.
 
-Caffe's own message definitions have hundreds of fields; those declared here are the few that weights need. protobuf
-skips fields that a message does not declare.
+    python scripts/convert_idn_caffe.py IDN_x2.caffemodel -o IDN_x2.safetensors
+
+Needs protobuf (`pip install protobuf`). Caffe's own message definitions have hundreds of fields; those declared here
+are the few that weights need. protobuf skips fields that a message does not declare.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, explain
+from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.weights.card import model_card
+from rfdn_plugin.weights.convert import layout_for, write_weights
 
 # (field name, number, type, repeated) of each message, as in Caffe's caffe.proto (BSD 2-clause).
 _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
@@ -31,7 +39,7 @@ def _net_class() -> type:
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:
-        raise RFDNError('reading a .caffemodel needs protobuf: pip install "rfdn-plugin[caffe]".') from error
+        raise RFDNError('reading a .caffemodel needs protobuf: pip install protobuf.') from error
     field_class = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name='rfdn_plugin/caffe.proto', package='rfdn_plugin.caffe')
     for message_name, fields in _MESSAGES.items():
@@ -48,8 +56,8 @@ def _net_class() -> type:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f'{file.package}.Net'))
 
 
-def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights of an IDN file by the names of `rfdn_plugin.archs.idn.IDN`, and its scale as metadata.
+def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], int]:
+    """The weights of an IDN file by the names of `rfdn_plugin.archs.idn.IDN`, and its scale.
 
     Caffe's layers `conv{n}_{k}` and `down{n}` of the n-th block are `block{n}.conv{k}` and `block{n}.down` here.
 
@@ -57,7 +65,7 @@ def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         path: The .caffemodel file.
 
     Returns:
-        Tensors, and `{'network': 'IDN', 'upscale': the stride of its deconvolution}`.
+        Tensors by name, and the stride of the deconvolution, which is the scale.
 
     Raises:
         RFDNError: The file is torn, no Caffe file, another network, or protobuf is missing.
@@ -78,7 +86,9 @@ def read_caffemodel(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False):
             tensors[f'{_our_name(name)}.{kind}'] = _tensor_of(blob, f'{path}, layer {name}')
     strides = list(layers['upsample'].convolution.stride)
-    return tensors, {'network': 'IDN', **({'upscale': str(strides[0])} if strides else {})}
+    if not strides:
+        raise RFDNError(f'{path}: the layer "upsample" has no stride, so the scale is not known: fetch the file again.')
+    return tensors, strides[0]
 
 
 def _our_name(layer: str) -> str:
@@ -95,3 +105,39 @@ def _tensor_of(blob: Any, where: str) -> Tensor:
     if values.numel() != int(torch.tensor(shape).prod()):
         raise RFDNError(f'{where}: {values.numel()} values for the shape {shape}: the file is torn, fetch it again.')
     return values.reshape(shape)
+
+
+def convert(source: Path, output: Path) -> None:
+    """Write the weights of an IDN file with their model card.
+
+    Args:
+        source: The .caffemodel file.
+        output: A .safetensors or .pth file.
+
+    Raises:
+        RFDNError: As `read_caffemodel`, or `output` has another ending.
+        OSError: A file cannot be read or written.
+    """
+    layout = layout_for(output, source)
+    tensors, scale = read_caffemodel(source)
+    origin = {'source': source.name, 'source_sha256': sha256(source), 'licence': 'none stated'}
+    write_weights(output, tensors, model_card('IDN', {'upscale': scale}, **origin), layout)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the result is its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', type=Path, metavar='FILE.caffemodel')
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE', help='.safetensors or .pth')
+    args = parser.parse_args(arguments)
+    try:
+        convert(args.source, args.output)
+    except (RFDNError, OSError) as error:
+        print(error if isinstance(error, RFDNError) else explain(error), file=sys.stderr)
+        return 1
+    print(args.output)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
