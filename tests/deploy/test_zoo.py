@@ -98,7 +98,10 @@ def test_the_leaderboard_takes_names(zoo: Path, photographs: Path, tmp_path: Pat
         'report': {'images': 0},
     }
     (tmp_path / 'board.yml').write_text(json.dumps(options))
-    assert main(['leaderboard', '-opt', str(tmp_path / 'board.yml'), '--out', str(tmp_path / 'out'), '--workers', '1']) == 0
+    assert (
+        main(['leaderboard', '-opt', str(tmp_path / 'board.yml'), '--out', str(tmp_path / 'out'), '--workers', '1'])
+        == 0
+    )
     row = json.loads((tmp_path / 'out/leaderboard.json').read_text())['entries'][0]
     assert row['weights_sha256'] == sha256(zoo / 'RFDN_x2.safetensors') and row['sets']['a']['psnr_y'] > 20
 
