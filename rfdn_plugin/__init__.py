@@ -5,9 +5,10 @@ today's libraries broke it (`rfdn_plugin.compat`), and its registries know the n
 mmengine's `MODELS` knows the networks as soon as `mmengine.model` is imported.
 """
 
-__version__ = '0.1.0'
-
 from rfdn_plugin import compat
+from rfdn_plugin.utils.version import __version__
+
+__all__ = ['__version__']
 
 
 def _register_with_basicsr() -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfdn_plugin import __version__
 from rfdn_plugin.leaderboard.measure import latency, ntire
 from rfdn_plugin.leaderboard.measure.entries import Entry, code_version
 from rfdn_plugin.leaderboard.measure.sets import LR_SOURCES
 from rfdn_plugin.leaderboard.measure.significance import compare_all
 from rfdn_plugin.leaderboard.options import RECORD_METRICS, NetworkEntry, OnnxEntry
+from rfdn_plugin.utils.version import __version__
 
 if TYPE_CHECKING:
     from rfdn_plugin.leaderboard.board import Run

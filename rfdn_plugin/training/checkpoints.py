@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from rfdn_plugin import __version__
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_torch_save
+from rfdn_plugin.utils.version import __version__
 from rfdn_plugin.weights.card import model_card
 
 

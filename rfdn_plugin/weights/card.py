@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rfdn_plugin import __version__
 from rfdn_plugin.archs import full_arguments
 from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.utils.version import __version__
 from rfdn_plugin.weights.identify import Identity
 from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from rfdn_plugin import __version__
 from rfdn_plugin.leaderboard.measure.predictors import (
     ImagesPredictor,
     NetworkPredictor,
@@ -25,6 +24,7 @@ from rfdn_plugin.leaderboard.measure.sets import TestSet
 from rfdn_plugin.leaderboard.options import BicubicEntry, EntryOptions, ImagesEntry, NetworkEntry, OnnxEntry
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.utils.version import __version__
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.identify import Identity, identify, read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
