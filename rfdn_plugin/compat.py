@@ -291,9 +291,11 @@ def distribute_without_gpu() -> None:
 
 
 def _start_torchrun_process(backend: str = 'nccl', **settings: Any) -> None:
-    """Join the process group that torchrun described in the environment; gloo where there is no GPU."""
+    """Join the process group that torchrun described in the environment, once; gloo where there is no GPU."""
     import torch
 
+    if torch.distributed.is_initialized():
+        return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', int(os.environ['RANK']) % torch.cuda.device_count())))
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +45,28 @@ def install() -> None:
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.EnlargedSampler = _sampler
     basicsr.train.MessageLogger = _message_logger
+
+
+@contextlib.contextmanager
+def results_in_one_folder() -> Iterator[None]:
+    """BasicSR renames the results of a test at each further one, images and all: here they are written over."""
+    import basicsr.test
+
+    original = basicsr.test.make_exp_dirs
+    basicsr.test.make_exp_dirs = _make_result_folders
+    try:
+        yield
+    finally:
+        basicsr.test.make_exp_dirs = original
+
+
+def _make_result_folders(opt: dict[str, Any]) -> None:
+    if opt['rank'] == 0:
+        for key in ('results_root', 'log', 'visualization'):
+            os.makedirs(opt['path'][key], exist_ok=True)
+        print(f'Results: {os.path.relpath(opt["path"]["results_root"])}, in the place of those of an earlier test.')
+    if opt['dist']:
+        torch.distributed.barrier()  # the others write their images there
 
 
 def _sampler(*arguments: Any) -> EpochSampler:

@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 import tempfile
-import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,130 +37,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Check and run a training.
+    """Check and run a training; of several processes, the first does the checking for all.
 
     Args:
         args: What `add_arguments` parsed.
 
     Raises:
-        RFDNError: Every problem that the option file, the data, the weights or the experiment's folder has.
+        RFDNError: Every problem that the option file, the data, the weights or the experiment's folder has; or the
+            experiment is being trained by another process.
     """
     from rfdn_plugin.options.load import load_training_options
-    from rfdn_plugin.options.yaml_io import list_problems
-    from rfdn_plugin.training import preflight
+    from rfdn_plugin.training import launch
 
     options = load_training_options(args.opt, args.force_yml)
     if args.basicsr_debug and not options['name'].startswith('debug'):
         options['name'] = f'debug_{options["name"]}'  # as BasicSR will call it
+    with contextlib.ExitStack() as held, launch.joined(args.launcher, options):
+        if not launch.first_decides(args.launcher, lambda: _is_to_train(options, args, held)):
+            return 0
+        from basicsr.train import train_pipeline
+
+        from rfdn_plugin.training.explain import nothing_lost
+        from rfdn_plugin.training.resume import catch_signals
+
+        if options['model_type'] == 'RFDNModel':  # which looks at what was caught
+            catch_signals(launched=args.launcher != 'none')
+        with nothing_lost(options, args.launcher):
+            _run(train_pipeline, options, args)
+    return 0
+
+
+def _is_to_train(options: dict[str, Any], args: argparse.Namespace, held: contextlib.ExitStack) -> bool:
+    """Whether there is something to train, and nothing against it; `held` then holds the lock of the experiment.
+
+    Raises:
+        RFDNError: As `train`.
+    """
+    from rfdn_plugin.options.yaml_io import list_problems
+    from rfdn_plugin.training import launch, preflight
+
+    held.enter_context(_locked('experiments', options['name']))
     if args.auto_resume and _is_finished(options):
         print(
             f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
         )
-        return 0
+        return False
     problems = preflight.check_training(
-        options, Path.cwd(), world_size=_world_size(args.launcher), auto_resume=args.auto_resume
+        options, Path.cwd(), world_size=launch.world_size(args.launcher), auto_resume=args.auto_resume
     )
     if problems:
         raise RFDNError(list_problems(args.opt, problems))
-    from basicsr.train import train_pipeline
-
-    from rfdn_plugin.training.resume import catch_signals
-
-    if options['model_type'] == 'RFDNModel':  # which looks at what was caught
-        catch_signals(launched=args.launcher != 'none')
-    with _nothing_lost(options, args.launcher):
-        _run(train_pipeline, options, args)
-    return 0
-
-
-@contextlib.contextmanager
-def _nothing_lost(options: dict[str, Any], launcher: str) -> Iterator[None]:
-    """After an error, save what was trained since the last checkpoint, and say what happened in a line.
-
-    Raises:
-        RFDNError: For the errors that a user can do something about; others stay what they are.
-    """
-    import torch
-
-    from rfdn_plugin.training.resume import rescue
-
-    try:
-        yield
-    except Exception as error:
-        message = _explanation(error, options, launcher, torch.cuda.OutOfMemoryError)
-        iteration = rescue()
-        saved = f'saved iteration {iteration}: --auto_resume goes on from there.' if iteration is not None else ''
-        if message is None:
-            if saved:
-                print(f'rfdn train: {saved}', file=sys.stderr)
-            raise
-        raise RFDNError(f'{message} {saved}'.rstrip()) from error
-
-
-def _explanation(error: Exception, options: dict[str, Any], launcher: str, out_of_memory: type) -> str | None:
-    """What happened and what to do, where that is known."""
-    import lmdb
-
-    if isinstance(error, RFDNError):
-        text = str(error).strip()
-        # From a worker it comes as the text of its traceback, whose last line is the message.
-        return text.rpartition(f'{RFDNError.__name__}: ')[2] if 'Traceback' in text else text
-    if isinstance(error, out_of_memory):
-        parts = options['train'].get('accumulate', 1) * 2
-        return (
-            f'the memory of the GPU is full: set train.accumulate to {parts} (the same gradients with less memory), '
-            'or lower datasets.train.batch_size_per_gpu.'
-        )
-    text = str(error).strip()
-    if isinstance(error, lmdb.Error):
-        return f'cannot read the training data ({text.splitlines()[-1]}): is it still where the options say?'
-    if isinstance(error, RuntimeError) and 'DataLoader worker' in text:
-        reason = text.splitlines()[0].partition('killed by signal: ')[2].partition('.')[0] or text.splitlines()[0]
-        return (
-            f'a process that reads the training data ended ({reason}): see that the data is whole (rfdn verify) and that '
-            'neither the memory nor /dev/shm is full.'
-        )
-    if isinstance(error, urllib.error.URLError):  # the VGG of a perceptual loss
-        return (
-            f'cannot fetch what train.perceptual_opt needs ({error.reason}): put it into the folder that '
-            'torch.hub.get_dir() names, or leave perceptual_opt out.'
-        )
-    if type(error).__module__.partition('.')[0] == 'wandb':
-        return f'W&B: {text.splitlines()[0].rstrip(".")}: see to that, or set WANDB_MODE=offline, or logger.wandb.project: ~.'
-    if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in text:
-        return 'another process of this training has ended, its own output says why.'
-    return None
+    return True
 
 
 def test(args: argparse.Namespace) -> int:
-    """Check and run a test; `train` says the rest."""
+    """Check and run a test, whose images and log are kept in results/NAME; `train` says the rest."""
     from rfdn_plugin.options.load import load_test_options
-    from rfdn_plugin.options.yaml_io import list_problems
-    from rfdn_plugin.training import preflight
+    from rfdn_plugin.training import launch
 
     options = load_test_options(args.opt, args.force_yml)
-    problems = preflight.check_test(options)
-    if problems:
-        raise RFDNError(list_problems(args.opt, problems))
-    from basicsr.test import test_pipeline
+    with contextlib.ExitStack() as held, launch.joined(args.launcher, options):
+        launch.first_decides(args.launcher, lambda: _is_to_test(options, args, held))
+        from basicsr.test import test_pipeline
 
-    _run(test_pipeline, options, args)
+        from rfdn_plugin.training.hooks import results_in_one_folder
+
+        with results_in_one_folder():
+            _run(test_pipeline, options, args)
     return 0
 
 
-def _world_size(launcher: str) -> int:
-    """How many processes train together, by what started them.
+def _is_to_test(options: dict[str, Any], args: argparse.Namespace, held: contextlib.ExitStack) -> None:
+    from rfdn_plugin.options.yaml_io import list_problems
+    from rfdn_plugin.training import preflight
 
-    Raises:
-        RFDNError: Nothing did.
-    """
-    variable = {'none': None, 'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}[launcher]
-    if variable is None:
-        return 1
-    if variable not in os.environ:
-        starter = 'torchrun --nproc_per_node=N -m rfdn_plugin.train ...' if launcher == 'pytorch' else 'srun'
-        raise RFDNError(f'--launcher {launcher}: {variable} is not set: start the processes with {starter}')
-    return int(os.environ[variable])
+    held.enter_context(_locked('results', options['name']))
+    problems = preflight.check_test(options)
+    if problems:
+        raise RFDNError(list_problems(args.opt, problems))
+
+
+@contextlib.contextmanager
+def _locked(parent: str, name: str) -> Iterator[None]:
+    """The lock of a folder below the working directory, beside it, since BasicSR renames the folder itself."""
+    from rfdn_plugin.utils.lock import Lock
+
+    folder = Path(parent)
+    was_there = folder.is_dir()
+    try:
+        with Lock(folder / f'.{name}.lock', str(folder / name), 'choose another name'):
+            yield
+    finally:
+        if not was_there:
+            with contextlib.suppress(OSError):  # not empty: something was made
+                folder.rmdir()
 
 
 def _is_finished(options: dict[str, Any]) -> bool:

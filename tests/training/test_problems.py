@@ -146,7 +146,7 @@ def test_what_cannot_be_fetched_is_a_line():
 
     import torch
 
-    from rfdn_plugin.training.run import _explanation
+    from rfdn_plugin.training.explain import explanation
 
-    line = _explanation(urllib.error.URLError('no such host'), {}, 'none', torch.cuda.OutOfMemoryError)
+    line = explanation(urllib.error.URLError('no such host'), {}, 'none', torch.cuda.OutOfMemoryError)
     assert 'train.perceptual_opt' in line and 'no such host' in line and '\n' not in line
