@@ -73,7 +73,6 @@ def _is_to_train(options: dict[str, Any], args: argparse.Namespace, held: contex
     Raises:
         RFDNError: As `train`.
     """
-    from rfdn_plugin.options.yaml_io import list_problems
     from rfdn_plugin.training import launch, preflight
 
     held.enter_context(_locked('experiments', options['name']))
@@ -82,11 +81,9 @@ def _is_to_train(options: dict[str, Any], args: argparse.Namespace, held: contex
             f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
         )
         return False
-    problems = preflight.check_training(
-        options, Path.cwd(), world_size=launch.world_size(args.launcher), auto_resume=args.auto_resume
-    )
-    if problems:
-        raise RFDNError(list_problems(args.opt, problems))
+    world_size = launch.world_size(args.launcher)
+    found = preflight.check_training(options, Path.cwd(), world_size=world_size, auto_resume=args.auto_resume)
+    found.report(args.opt)
     return True
 
 
@@ -108,13 +105,10 @@ def test(args: argparse.Namespace) -> int:
 
 
 def _is_to_test(options: dict[str, Any], args: argparse.Namespace, held: contextlib.ExitStack) -> None:
-    from rfdn_plugin.options.yaml_io import list_problems
     from rfdn_plugin.training import preflight
 
     held.enter_context(_locked('results', options['name']))
-    problems = preflight.check_test(options)
-    if problems:
-        raise RFDNError(list_problems(args.opt, problems))
+    preflight.check_test(options).report(args.opt)
 
 
 @contextlib.contextmanager

@@ -11,62 +11,76 @@ from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin.training.preflight import dry_run, resources
 from rfdn_plugin.training.preflight.datasets import Pairs, check_length, check_sizes, find_pairs
-from rfdn_plugin.training.preflight.resuming import check_same_network, resumed_iteration
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.training.preflight.findings import Findings
+from rfdn_plugin.training.preflight.resuming import check_same_network, find_start
+from rfdn_plugin.training.preflight.weights import check_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto_resume: bool) -> list[str]:
-    """The problems of a training, one line each; an empty list where there are none.
+def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto_resume: bool) -> Findings:
+    """Check a training before anything is created.
 
     Args:
         options: As `options.load_training_options` gives them.
         root: The working directory, below which experiments/ lies.
         world_size: Processes that train together.
         auto_resume: Whether `--auto_resume` was given.
+
+    Returns:
+        Every problem at once, and what is worth saying.
     """
-    problems: list[str] = []
-    train_pairs: Pairs = {}
-    for phase, dataset in options['datasets'].items():
-        pairs = find_pairs(f'datasets.{phase}', dataset, problems)
-        if pairs is None:
-            continue
-        check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], problems)
-        if phase == 'train':
-            train_pairs = pairs
-            check_length(dataset, len(pairs), _batches(options, world_size), problems)
-    _check_devices(options, problems)
-    _check_loggers(options, problems)
-    dry_run.try_losses(options, problems)
-    net = _build(options, problems)
+    found = Findings()
+    train_pairs = _check_datasets(options, found).get('train', {})
+    if train_pairs:
+        found.run('datasets.train', check_length, options, len(train_pairs), _batches(options, world_size))
+    found.run('num_gpu', _check_devices, options)
+    found.run('logger', _check_loggers, options)
+    found.run('train', dry_run.try_losses, options)
+    net = _check_network(options, found)
     folder = root / 'experiments' / options['name']
-    done = resumed_iteration(folder, options, auto_resume, problems)
-    if done is not None:
-        check_same_network(folder, done, options, problems)
+    start = find_start(folder, options, auto_resume)
+    found.problems += start.problems
+    if start.iteration is not None:
+        found.run('network_g', check_same_network, folder, start.iteration, options)
     elif net is not None:
-        _check_weights(options, net, problems)
+        found.run('path.pretrain_network_g', check_weights, options, net)
     if net is not None:
-        resources.check_disk(options, net, root, done or 0, problems)
+        found.run('logger', resources.check_disk, options, net, root, start.iteration or 0)
         if options['num_gpu'] != 0 and _gpus():
-            resources.check_memory(options, net, _resident_bytes(options, train_pairs), problems)
-    return problems
+            resident = _resident_bytes(options, train_pairs)
+            found.run('datasets.train', resources.check_memory, options, net, resident)
+    return found
 
 
-def check_test(options: dict[str, Any]) -> list[str]:
-    """The problems of a test, one line each; an empty list where there are none."""
-    problems: list[str] = []
-    for phase, dataset in options['datasets'].items():
-        pairs = find_pairs(f'datasets.{phase}', dataset, problems)
-        if pairs is not None:
-            check_sizes(f'datasets.{phase}', dataset, pairs, options['scale'], problems)
-    _check_devices(options, problems)
-    net = _build(options, problems)
+def check_test(options: dict[str, Any]) -> Findings:
+    """As `check_training`, for a test."""
+    found = Findings()
+    _check_datasets(options, found)
+    found.run('num_gpu', _check_devices, options)
+    net = _check_network(options, found)
     if not options['path'].get('pretrain_network_g'):
-        problems.append('path.pretrain_network_g: missing: without weights the test would report a random network.')
+        found.problems.append(
+            'path.pretrain_network_g: missing: without weights the test would report a random network.'
+        )
     elif net is not None:
-        _check_weights(options, net, problems)
+        found.run('path.pretrain_network_g', check_weights, options, net)
+    return found
+
+
+def _check_datasets(options: dict[str, Any], found: Findings) -> dict[str, Pairs]:
+    """The pairs of each section without a problem."""
+    pairs: dict[str, Pairs] = {}
+    for phase, dataset in options['datasets'].items():
+        where = f'datasets.{phase}'
+        if found.run(where, lambda where=where, dataset=dataset, phase=phase: _find(pairs, phase, where, dataset)):
+            found.run(where, check_sizes, where, dataset, pairs[phase], options['scale'])
+    return pairs
+
+
+def _find(pairs: dict[str, Pairs], phase: str, where: str, dataset: dict[str, Any]) -> list[str]:
+    pairs[phase], problems = find_pairs(where, dataset)
     return problems
 
 
@@ -82,7 +96,8 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _check_devices(options: dict[str, Any], problems: list[str]) -> None:
+def _check_devices(options: dict[str, Any]) -> list[str]:
+    problems = []
     num_gpu, train = options['num_gpu'], options.get('train', {})
     if num_gpu != 'auto' and num_gpu > _gpus():
         problems.append(f'num_gpu: {num_gpu} are asked for, {_gpus()} are here: write auto, or 0 for the CPU.')
@@ -93,49 +108,34 @@ def _check_devices(options: dict[str, Any], problems: list[str]) -> None:
         problems.append(
             'train.compile: torch.compile needs a C++ compiler on a CPU, none is on PATH: install g++, or false.'
         )
+    return problems
 
 
-def _check_loggers(options: dict[str, Any], problems: list[str]) -> None:
+def _check_loggers(options: dict[str, Any]) -> list[str]:
     logger = options['logger']
     wanted = {'tensorboard': ('use_tb_logger', logger['use_tb_logger'])}
     wanted['wandb'] = ('wandb.project', (logger.get('wandb') or {}).get('project') is not None)
-    for package, (key, asked) in wanted.items():
-        if asked and importlib.util.find_spec(package) is None:
-            problems.append(f'logger.{key}: {package} is not installed: pip install {package}, or turn it off.')
+    return [
+        f'logger.{key}: {package} is not installed: pip install {package}, or turn it off.'
+        for package, (key, asked) in wanted.items()
+        if asked and importlib.util.find_spec(package) is None
+    ]
 
 
-def _build(options: dict[str, Any], problems: list[str]) -> nn.Module | None:
+def _check_network(options: dict[str, Any], found: Findings) -> nn.Module | None:
     """The network, or None with the problem noted: some arguments are wrong only together."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    arguments = dict(options['network_g'])
-    try:
+    built: list[nn.Module] = []
+
+    def build() -> list[str]:
+        arguments = dict(options['network_g'])
         with warnings.catch_warnings():  # torch's about layers of no channels: what follows says it better
             warnings.simplefilter('ignore', UserWarning)
-            net = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
-    except (ValueError, TypeError) as error:
-        problems.append(f'network_g: {error}')
-        return None
-    before = len(problems)
-    dry_run.try_network(options, net, problems)
-    return net if len(problems) == before else None
+            built.append(ARCH_REGISTRY.get(arguments.pop('type'))(**arguments))
+        return dry_run.try_network(options, built[0])
 
-
-def _check_weights(options: dict[str, Any], net: nn.Module, problems: list[str]) -> None:
-    path = options['path']
-    weights = path.get('pretrain_network_g')
-    if not weights:
-        return
-    from rfdn_plugin.weights.checkpoint import WRAPPERS, read_checkpoint
-    from rfdn_plugin.weights.matching import starting_state
-
-    key = path.get('param_key_g', 'params')
-    try:  # of the usual keys one stands for the other: the file may be flat, or trained without an average
-        checkpoint = read_checkpoint(Path(weights).expanduser(), key, only_this_key=key not in WRAPPERS)
-        resample = options.get('train', {}).get('upsampler_start') == 'resampled'
-        starting_state(net, checkpoint, strict=path.get('strict_load_g', True), resample=resample)
-    except RFDNError as error:
-        problems.append(f'path.pretrain_network_g: {error}')
+    return built[0] if found.run('network_g', build) else None
 
 
 def _resident_bytes(options: dict[str, Any], pairs: Pairs) -> int:

@@ -6,6 +6,7 @@ Sizes are read from what LMDBs and the beginnings of files say; no image is deco
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +23,47 @@ Size = tuple[int, int]
 Pairs = dict[str, tuple['Size | None', 'Size | None']]
 
 
-def find_pairs(where: str, dataset: dict[str, Any], problems: list[str]) -> Pairs | None:
-    """HR and LR size (height, width; None where only decoding would tell) by name, or None with the problems noted."""
+class _UnusableError(ValueError):
+    """What makes it useless to look further at a section."""
+
+
+def find_pairs(where: str, dataset: dict[str, Any]) -> tuple[Pairs, list[str]]:
+    """HR and LR size (height, width; None where only decoding would tell) by name, and the problems of the section."""
+    try:
+        return _find_pairs(where, dataset), []
+    except _UnusableError as error:
+        return {}, [*error.args]
+
+
+def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     roots = {key: Path(dataset[key]).expanduser() for key in ('dataroot_gt', 'dataroot_lq')}
     is_lmdb = dataset['io_backend']['type'] == 'lmdb'
-    before = len(problems)
     if is_lmdb and dataset.get('meta_info_file') is not None:
-        problems.append(f'{where}.meta_info_file: an LMDB is used whole: leave it out, or take io_backend.type disk.')
+        raise _UnusableError(
+            f'{where}.meta_info_file: an LMDB is used whole: leave it out, or take io_backend.type disk.'
+        )
     databases = [] if is_lmdb else [root for root in roots.values() if (root / 'data.mdb').is_file()]
     if databases:
-        problems.append(f'{where}.io_backend.type: disk, but {databases[0]} is an LMDB: set it to lmdb.')
-        return None
-    names = {
-        key: (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root, problems)
-        for key, root in roots.items()
-    }
-    if len(problems) > before:
-        return None
+        raise _UnusableError(f'{where}.io_backend.type: disk, but {databases[0]} is an LMDB: set it to lmdb.')
+    names, problems = {}, []
+    for key, root in roots.items():
+        try:
+            names[key] = (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root)
+        except _UnusableError as error:
+            problems += error.args
+    if problems:
+        raise _UnusableError(*problems)
     hr, lr = names['dataroot_gt'], names['dataroot_lq']
     listing = None if is_lmdb else dataset.get('meta_info_file')
     if listing is not None:
         if not Path(listing).is_file():
-            problems.append(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
-            return None
+            raise _UnusableError(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
         # BasicSR takes the first word of every line for a name, of a blank one as well.
         lines = Path(listing).read_text(encoding='utf-8', errors='replace').splitlines()
         blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank or not lines:
             problem = f'line {blank[0]} of {listing} is blank: remove it' if blank else f'{listing} names no image'
-            problems.append(f'{where}.meta_info_file: {problem}.')
-            return None
+            raise _UnusableError(f'{where}.meta_info_file: {problem}.')
         hr = {line.strip().split(' ')[0]: None for line in lines}
     template = '{}' if is_lmdb else dataset.get('filename_tmpl', '{}')
     # BasicSR wants the LR in the same format: its name is the template filled in, and the suffix of the HR.
@@ -64,17 +76,14 @@ def find_pairs(where: str, dataset: dict[str, Any], problems: list[str]) -> Pair
         if lacking
     ]
     if different:
-        problems.append(
+        raise _UnusableError(
             f'{where}: {" and ".join(different)}: {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.'
         )
-        return None
     if not hr:
-        problems.append(f'{where}: {roots["dataroot_gt"]} holds no images.')
-        return None
+        raise _UnusableError(f'{where}: {roots["dataroot_gt"]} holds no images.')
     dotted = sorted(name for name in hr if is_lmdb and '.' in name)
     if dotted:
-        problems.append(f'{where}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.')
-        return None
+        raise _UnusableError(f'{where}: BasicSR reads keys up to a dot ({dotted[0]}): make the LMDB with rfdn prepare.')
     pairs = {name: (hr[name], lr[partner[name]]) for name in hr}
     if not is_lmdb:  # reading the beginning of a file is quick, but not of a million
         for name in list(pairs)[:: math.ceil(len(pairs) / MOST_SIZES)]:
@@ -93,22 +102,21 @@ def _size(path: Path) -> Size | None:
         return None
 
 
-def _names_in_lmdb(where: str, root: Path, problems: list[str]) -> dict[str, Size | None]:
+def _names_in_lmdb(where: str, root: Path) -> dict[str, Size | None]:
     if root.suffix != '.lmdb':
-        problems.append(f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.')
-        return {}
+        raise _UnusableError(f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.')
     try:
         check_whole(root)
         return {key: (height, width) for key, (height, width, _) in shapes_of(root).items()}
     except RFDNError as error:
-        problems.append(f'{where}: {error}')
-        return {}
+        raise _UnusableError(f'{where}: {error}') from error
 
 
-def _names_in_folder(where: str, root: Path, problems: list[str]) -> dict[str, Size | None]:
+def _names_in_folder(where: str, root: Path) -> dict[str, Size | None]:
     if not root.is_dir():
-        problems.append(f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.')
-        return {}
+        raise _UnusableError(
+            f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.'
+        )
     return {path.name: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
 
 
@@ -117,8 +125,8 @@ def check_sizes(
     dataset: dict[str, Any],
     pairs: Pairs,
     scale: int,
-    problems: list[str],
-) -> None:
+) -> Iterator[str]:
+    """Problems of the sizes: of another scale, or smaller than a patch."""
     known = {name: pair for name, pair in pairs.items() if None not in pair}
     # Of a set to validate on, BasicSR crops what the LR does not cover: as much as a crop to a multiple leaves over.
     surplus = 0 if 'gt_size' in dataset else COMMON_MULTIPLE - 1
@@ -129,7 +137,7 @@ def check_sizes(
     )
     if wrong:
         (hr, lr), name = known[wrong[0]], wrong[0]
-        problems.append(
+        yield (
             f'{where}: {len(wrong)} pairs are not of scale {scale} ({name}: HR {hr[1]}x{hr[0]}, LR {lr[1]}x{lr[0]}): '
             'dataroot_lq is of another scale, or HR was not cropped to a multiple of it.'
         )
@@ -137,16 +145,15 @@ def check_sizes(
     small = sorted(name for name, (hr, _) in known.items() if gt_size and min(hr) < gt_size)
     if small:
         some = ', '.join(small[:4]) + (', ...' if len(small) > 4 else '')
-        problems.append(
-            f'{where}: {len(small)} images are smaller than gt_size {gt_size} ({some}): remove them or lower it.'
-        )
+        yield (f'{where}: {len(small)} images are smaller than gt_size {gt_size} ({some}): remove them or lower it.')
 
 
-def check_length(dataset: dict[str, Any], images: int, batches: int, problems: list[str]) -> None:
+def check_length(options: dict[str, Any], images: int, batches: int) -> Iterator[str]:
     """BasicSR drops the last, smaller batch of an epoch: with fewer samples than a batch it would train nothing."""
+    dataset = options['datasets']['train']
     ratio, batch = dataset.get('dataset_enlarge_ratio', 1), dataset['batch_size_per_gpu']
     if images * ratio < batch * batches:
-        problems.append(
+        yield (
             f'datasets.train: {images} images x dataset_enlarge_ratio {ratio} are fewer samples than a batch of '
             f'{batch * batches}, and nothing would be trained: set dataset_enlarge_ratio to '
             f'{math.ceil(batch * batches / images)} or more.'

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from rfdn_plugin.training.preflight.findings import describe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,40 +17,36 @@ SIDE = 16
 """Of the LR image that is tried."""
 
 
-def try_network(options: dict[str, Any], net: nn.Module, problems: list[str]) -> None:
+def try_network(options: dict[str, Any], net: nn.Module) -> list[str]:
     """See that a network of this package takes the images of the data and gives images of the wanted size.
 
     Args:
         options: Of a training or a test.
         net: Built from them.
-        problems: What is found is added, a line each.
     """
     from rfdn_plugin.archs import NETWORKS
 
     if type(net) not in NETWORKS.values():
-        return  # others may want more pixels, or more images
+        return []  # others may want more pixels, or more images
     channels, side = _channels(options), SIDE * options['scale']
     try:
         with torch.no_grad():
             shape = tuple(net.eval()(torch.zeros(1, channels, SIDE, SIDE)).shape[1:])
     except Exception as error:  # whatever it is, the training would end with it: the user is told here
-        problems.append(
-            f'network_g: it fails on images of {channels} channels ({_line(error)}): see num_in_ch, num_block.'
-        )
-        return
+        return [f'network_g: it fails on images of {channels} channels ({describe(error)}): see num_in_ch, num_block.']
     if shape != (channels, side, side):
-        problems.append(
+        return [
             f'network_g: of {channels}x{SIDE}x{SIDE} it makes {"x".join(map(str, shape))}, not {channels}x{side}x{side}: '
             'see num_out_ch and upscale.'
-        )
+        ]
+    return []
 
 
-def try_losses(options: dict[str, Any], problems: list[str]) -> None:
+def try_losses(options: dict[str, Any]) -> Iterator[str]:
     """See that each loss that costs nothing to build gives one number for two images, above 0 where they differ.
 
     Args:
         options: Of a training.
-        problems: What is found is added, a line each.
     """
     from basicsr.losses import build_loss
 
@@ -60,12 +59,12 @@ def try_losses(options: dict[str, Any], problems: list[str]) -> None:
         try:
             value = build_loss(copy.deepcopy(section))(output, target)
         except Exception as error:  # as above; a registered loss is anybody's
-            problems.append(f'train.{key}: {section["type"]} fails with these arguments ({_line(error)}).')
+            yield f'train.{key}: {section["type"]} fails with these arguments ({describe(error)}).'
             continue
         if value.dim() != 0:
-            problems.append(f'train.{key}: a loss is one number, this is one for each pixel: set reduction to mean.')
+            yield f'train.{key}: a loss is one number, this is one for each pixel: set reduction to mean.'
         elif not value > 0:
-            problems.append(f'train.{key}: its value for two different images is {value:g}: see loss_weight.')
+            yield f'train.{key}: its value for two different images is {value:g}: see loss_weight.'
 
 
 def _channels(options: dict[str, Any]) -> int:
@@ -73,7 +72,3 @@ def _channels(options: dict[str, Any]) -> int:
     datasets = options['datasets']
     first = datasets.get('train') or next(iter(datasets.values()), {})
     return 1 if first.get('color') == 'y' else 3
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')

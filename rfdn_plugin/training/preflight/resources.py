@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,14 @@ CONTEXT_BYTES = 600_000_000
 """What CUDA and its convolutions' work space take beside the tensors."""
 
 
-def check_disk(options: dict[str, Any], net: nn.Module, root: Path, done: int, problems: list[str]) -> None:
-    """Note a problem where the checkpoints that are yet to come do not fit: weights, their average, Adam's two moments.
+def check_disk(options: dict[str, Any], net: nn.Module, root: Path, done: int) -> Iterator[str]:
+    """A problem where the checkpoints that are yet to come do not fit: weights, their average, Adam's two moments.
 
     Args:
         options: As `options.load_training_options` gives them.
         net: The network.
         root: The working directory, below which experiments/ lies.
         done: The iteration that the training goes on from.
-        problems: To which a line is added.
     """
     logger, train = options['logger'], options['train']
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -39,24 +39,24 @@ def check_disk(options: dict[str, Any], net: nn.Module, root: Path, done: int, p
     place = root / 'experiments' if (root / 'experiments').is_dir() else root  # which may lie on another disk
     free = shutil.disk_usage(place).free
     if needed > free:
-        problems.append(
+        yield (
             f'logger.save_checkpoint_freq: {numbered} checkpoints take {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB '
             f'are free below {place}: make room, save less often, or set logger.keep_checkpoints.'
         )
 
 
-def check_memory(options: dict[str, Any], net: nn.Module, resident: int, problems: list[str]) -> None:
-    """Note a problem where the GPU is too small for a step, or for `resident` bytes of images beside it."""
+def check_memory(options: dict[str, Any], net: nn.Module, resident: int) -> Iterator[str]:
+    """A problem where the GPU is too small for a step, or for `resident` bytes of images beside it."""
     memory = gpu_memory()
     needed = memory_of_a_step(options, net)
     if needed > memory:
         parts = options['train'].get('accumulate', 1) * math.ceil(needed / memory)
-        problems.append(
+        yield (
             f'datasets.train.batch_size_per_gpu: a step takes about {needed / 1e9:.1f} GB, and the GPU has '
             f'{memory / 1e9:.1f} GB: lower it, or set train.accumulate to {parts} (the same gradients).'
         )
     elif needed + resident > memory:
-        problems.append(
+        yield (
             f'datasets.train.resident: the images take {resident / 1e9:.1f} GB and a step about {needed / 1e9:.1f} GB, '
             f'and the GPU has {memory / 1e9:.1f} GB: set resident: false.'
         )

@@ -1,36 +1,45 @@
-"""The folder of an experiment before a training begins: what it goes on from, and whether that is its own."""
+"""Checks of the experiment folder before a run: the iteration to resume from, and whether its checkpoints match the options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.utils.errors import RFDNError
 
-_ONLY_AT_THE_START = {'interpolation_start'}
-"""Arguments of networks that say how the weights begin, and nothing about what they compute."""
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        iteration: After which it goes on; None where it begins anew, or cannot go on for the problems.
+        problems: Lines; also that the training would push aside an experiment.
+    """
+
+    iteration: int | None = None
+    problems: tuple[str, ...] = ()
 
 
-def resumed_iteration(folder: Path, options: dict[str, Any], auto_resume: bool, problems: list[str]) -> int | None:
-    """The iteration after which a training goes on; None where it begins, or cannot go on for the problems that are added.
+def find_start(folder: Path, options: dict[str, Any], auto_resume: bool) -> Start:
+    """What a training goes on from.
 
     Args:
         folder: Of the experiment.
         options: As `options.load_training_options` gives them.
         auto_resume: Whether `--auto_resume` was given.
-        problems: What is found is added, a line each; also an experiment that the training would push aside.
     """
     named = options['path'].get('resume_state')
     if named and auto_resume:
-        problems.append('path.resume_state: --auto_resume finds the newest state by itself: leave one of the two out.')
-        return None
+        return _refused('path.resume_state: --auto_resume finds the newest state by itself: leave one of the two out.')
     if named:
-        return _iteration_of(Path(named).expanduser(), folder, problems)
+        return _start_of(Path(named).expanduser(), folder)
     newest = newest_whole_state(folder / 'training_states', folder / 'models') if auto_resume else None
     if newest is not None:
-        return int(Path(newest).stem)
+        return Start(int(Path(newest).stem))
     checkpoints = sorted((folder / 'models').glob('net_g_*.pth'))
     if checkpoints:
         cure = (
@@ -38,39 +47,39 @@ def resumed_iteration(folder: Path, options: dict[str, Any], auto_resume: bool, 
             if auto_resume
             else 'go on with it by --auto_resume, choose another name'
         )
-        problems.append(
+        return _refused(
             f'name: {folder} holds {len(checkpoints)} checkpoints of an earlier run: {cure}, or move it away.'
         )
-    return None
+    return Start()
 
 
-def _iteration_of(state_file: Path, folder: Path, problems: list[str]) -> int | None:
+def _start_of(state_file: Path, folder: Path) -> Start:
     """That of a training state which was named: BasicSR loads with it the networks of its own experiment."""
     from rfdn_plugin.weights.checkpoint import read_pickle
 
     where = 'path.resume_state'
     if not state_file.is_file():
-        problems.append(f'{where}: no file {state_file}: check the path, or leave it out and use --auto_resume.')
-        return None
+        return _refused(f'{where}: no file {state_file}: check the path, or leave it out and use --auto_resume.')
     try:
         state = read_pickle(state_file)
     except RFDNError as error:
-        problems.append(f'{where}: {error}')
-        return None
+        return _refused(f'{where}: {error}')
     if not (isinstance(state, Mapping) and state.keys() >= {'iter', 'optimizers', 'schedulers'}):
-        problems.append(f'{where}: {state_file} is no training state: name a file of training_states/.')
-        return None
+        return _refused(f'{where}: {state_file} is no training state: name a file of training_states/.')
     weights = _weights_of(folder, state['iter'])
     if not weights.is_file():
-        problems.append(
+        return _refused(
             f'{where}: {state_file} goes on with {weights}, which is not there: take the name of its own experiment, or '
             'start from its weights by path.pretrain_network_g.'
         )
-        return None
-    return state['iter']
+    return Start(state['iter'])
 
 
-def check_same_network(folder: Path, iteration: int, options: dict[str, Any], problems: list[str]) -> None:
+def _refused(problem: str) -> Start:
+    return Start(problems=(problem,))
+
+
+def check_same_network(folder: Path, iteration: int, options: dict[str, Any]) -> list[str]:
     """See that what a training goes on from was trained as the network of the options, as far as its card says."""
     from rfdn_plugin.archs import NETWORKS, full_arguments
     from rfdn_plugin.weights.checkpoint import read_checkpoint
@@ -80,16 +89,17 @@ def check_same_network(folder: Path, iteration: int, options: dict[str, Any], pr
     try:
         stated = stated_network(read_checkpoint(weights))
     except RFDNError as error:
-        problems.append(f'name: {error}')
-        return
+        return [f'name: {error}']
     name = wanted.pop('type')
     if name not in NETWORKS or not stated:
-        return
+        return []
     before, now = {'type': stated['type'], **stated['arguments']}, {'type': name, **full_arguments(name, wanted)}
-    changed = [key for key in now if before.get(key, now[key]) != now[key] and key not in _ONLY_AT_THE_START]
-    if changed:
-        was = ', '.join(f'{key} {before[key]} (now {now[key]})' for key in changed)
-        problems.append(f'network_g: {weights} was trained with {was}: give it back, or choose another name.')
+    changed = [key for key in now if before.get(key, now[key]) != now[key]]
+    if not changed:
+        return []
+    was = ', '.join(f'{key}={before[key]}' for key in changed)
+    are = ', '.join(f'{key}={now[key]}' for key in changed)
+    return [f'network_g: {weights} was trained with {was}, the options say {are}: restore it, or choose another name.']
 
 
 def _weights_of(folder: Path, iteration: int) -> Path:

@@ -19,7 +19,7 @@ Usage = namedtuple('Usage', 'total used free')
 
 def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object) -> list[str]:
     options = load_training_options(option_file(), small(tiny_data, photographs, **changes))
-    return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
+    return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False).problems
 
 
 def test_a_sound_training_has_no_problems(tmp_path, tiny_data, photographs):
@@ -38,13 +38,12 @@ def test_a_training_that_goes_on_needs_room_for_the_rest_alone(tmp_path, monkeyp
     """After a full disk some room was made: what is written already must not be asked for again."""
     import torch
 
-    net, problems = torch.nn.Conv2d(3, 100, 3), []
+    net = torch.nn.Conv2d(3, 100, 3)
     options = {'logger': {'save_checkpoint_freq': 10}, 'train': {'total_iter': 1000}}
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(0, 0, 4 * 2800 * 3 * 20))
-    resources.check_disk(options, net, tmp_path, 0, problems)
-    assert len(problems) == 1 and '100 checkpoints' in problems[0]
-    resources.check_disk(options, net, tmp_path, 900, problems)
-    assert len(problems) == 1
+    (problem,) = resources.check_disk(options, net, tmp_path, 0)
+    assert '100 checkpoints' in problem
+    assert list(resources.check_disk(options, net, tmp_path, 900)) == []
 
 
 def test_the_disk_of_the_experiments_counts(tmp_path, tiny_data, photographs, monkeypatch):
@@ -89,7 +88,7 @@ def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeyp
 def test_images_in_memory_are_counted_as_they_will_lie_there(tiny_data, photographs):
     entries = small(tiny_data, photographs, **{'datasets:train:resident': 'true'})
     options = load_training_options(option_file(), entries)
-    pairs = preflight.find_pairs('datasets.train', options['datasets']['train'], [])
+    pairs, _ = preflight.find_pairs('datasets.train', options['datasets']['train'])
     assert preflight._resident_bytes(options, pairs) == 9 * 3 * (96 * 96 + 48 * 48)
 
 
