@@ -326,13 +326,13 @@ def test_going_on_with_another_network_is_refused_before_anything_is_written(
     before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
     command = ['train', '-opt', str(option_file()), '--force_yml', *changes, 'train:total_iter=20']
     for entries, flags, words in (
-        (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat 12 (now 16)']),
+        (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat=12, the options say num_feat=16']),
         (['network_g:block_residual=false'], ['--auto_resume'], ['network_g', 'block_residual True (now False)']),
         ([f'path:resume_state={state}'], ['--auto_resume'], ['path.resume_state', 'leave one of the two out']),
         (
             ['train:total_iter=30', 'path:resume_state=renamed.state', 'network_g:num_feat=16'],
             [],
-            ['num_feat 12 (now 16)'],
+            ['num_feat=12, the options say num_feat=16'],
         ),
         ([f'path:resume_state={state}', 'name=other'], [], ['path.resume_state', 'net_g_10.pth', 'its own experiment']),
     ):
