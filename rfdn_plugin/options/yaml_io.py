@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -81,6 +82,17 @@ def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
             section[leaf] = yaml.load(value, Loader=_Loader)
         except yaml.YAMLError as error:
             raise RFDNError(f'--force_yml {entry}: {value!r} is no YAML value.') from error
+
+
+def as_yaml(value: Any) -> str:
+    """A value as one would write it in an option file: true, ~, 255, [1, 2]."""
+    if isinstance(value, float):
+        return f'{value:g}'
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+        .split('\n')[0]
+        .replace('null', '~')
+    )
 
 
 def list_problems(path: str | Path, problems: Sequence[str]) -> str:

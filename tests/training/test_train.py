@@ -327,7 +327,11 @@ def test_going_on_with_another_network_is_refused_before_anything_is_written(
     command = ['train', '-opt', str(option_file()), '--force_yml', *changes, 'train:total_iter=20']
     for entries, flags, words in (
         (['network_g:num_feat=16'], ['--auto_resume'], ['network_g', 'num_feat=12, the options say num_feat=16']),
-        (['network_g:block_residual=false'], ['--auto_resume'], ['network_g', 'block_residual True (now False)']),
+        (
+            ['network_g:block_residual=false'],
+            ['--auto_resume'],
+            ['network_g', 'block_residual=true, the options say block_residual=false'],
+        ),
         ([f'path:resume_state={state}'], ['--auto_resume'], ['path.resume_state', 'leave one of the two out']),
         (
             ['train:total_iter=30', 'path:resume_state=renamed.state', 'network_g:num_feat=16'],

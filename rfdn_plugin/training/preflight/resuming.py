@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.compat import newest_whole_state
+from rfdn_plugin.options.yaml_io import as_yaml
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -97,8 +98,8 @@ def check_same_network(folder: Path, iteration: int, options: dict[str, Any]) ->
     changed = [key for key in now if before.get(key, now[key]) != now[key]]
     if not changed:
         return []
-    was = ', '.join(f'{key}={before[key]}' for key in changed)
-    are = ', '.join(f'{key}={now[key]}' for key in changed)
+    was = ', '.join(f'{key}={as_yaml(before[key])}' for key in changed)
+    are = ', '.join(f'{key}={as_yaml(now[key])}' for key in changed)
     return [f'network_g: {weights} was trained with {was}, the options say {are}: restore it, or choose another name.']
 
 

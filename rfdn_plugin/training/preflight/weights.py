@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
+from rfdn_plugin.options.yaml_io import as_yaml
 from rfdn_plugin.training.preflight.findings import Note, describe
 from rfdn_plugin.training.preflight.samples import Sample, read_sample
 from rfdn_plugin.utils.errors import RFDNError
@@ -79,13 +80,13 @@ def _is_ours(options: dict[str, Any]) -> bool:
 def _contradictions(options: dict[str, Any], checkpoint: Checkpoint, state: dict[str, Tensor]) -> Iterator[str]:
     network = dict(options['network_g'])
     for found in contradictions(checkpoint, network.pop('type'), network, state):
-        said = f'{checkpoint.path} has {found.key} {_plain(found.stated)} ({found.source})'
+        said = f'{checkpoint.path} has {found.key} {as_yaml(found.stated)} ({found.source})'
         if found.key == COLOUR_ORDER:
             yield f'{WHERE}: {said}, and BasicSR gives networks RGB: reorder the channels of its first and last layer.'
         else:
             yield (
-                f'network_g.{found.key}: {said}, the options have {_plain(found.wanted)}: write '
-                f'`{found.key}: {_plain(found.stated)}` below network_g.'
+                f'network_g.{found.key}: {said}, the options have {as_yaml(found.wanted)}: write '
+                f'`{found.key}: {as_yaml(found.stated)}` below network_g.'
             )
 
 
@@ -140,7 +141,7 @@ def _other_settings(
     keys = [key for key in _CHOICES if key in unstated and name in NETWORKS]
     for values in itertools.product(*(_CHOICES[key] for key in keys)) if keys else ():
         own, other = full_arguments(name, network), dict(zip(keys, values, strict=True))
-        changed = [f'{key}: {_plain(value)}' for key, value in other.items() if own[key] != value]
+        changed = [f'{key}: {as_yaml(value)}' for key, value in other.items() if own[key] != value]
         candidate = NETWORKS[name](**{**network, **other})
         candidate.load_state_dict(net.state_dict())
         yield _psnr(candidate, sample), ', '.join(changed)
@@ -158,10 +159,3 @@ def _psnr(network: Any, sample: Sample) -> float:
     border = slice(sample.scale, -sample.scale)
     difference = (output.clamp(0, 1) - sample.hr)[..., border, border]
     return float(-10 * torch.log10(difference.double().square().mean().clamp(min=1e-10)))
-
-
-def _plain(value: Any) -> str:
-    """A value as YAML has it."""
-    if isinstance(value, bool) or value is None:
-        return {True: 'true', False: 'false', None: '~'}[value]
-    return f'{value:g}' if isinstance(value, float) else str(value)
