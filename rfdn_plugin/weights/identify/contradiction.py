@@ -53,14 +53,14 @@ def stated_arguments(checkpoint: Checkpoint) -> dict[str, tuple[Any, str]]:
     if known is not None and known.type is None:
         raise RFDNError(f'{checkpoint.path} is {known.name}, which no network here rebuilds: {known.refusal}.')
     card = {key: (value, 'its card') for key, value in stated_network(checkpoint).get('arguments', {}).items()}
-    named = {key: (value, f'it is {known.name}') for key, value in known.invisible.items()} if known else {}
+    named = {key: (value, f'it is {known.name}') for key, value in known.undetermined.items()} if known else {}
     return {**card, **named}
 
 
 def unstated_arguments(checkpoint: Checkpoint) -> list[str]:
     """The constructor's arguments that neither the file's shapes, nor its card, nor its fingerprint tell."""
     stated = stated_arguments(checkpoint)
-    return [key for key in read_shapes(shapes_of(checkpoint.tensors), '').invisible if key not in stated]
+    return [key for key in read_shapes(shapes_of(checkpoint.tensors), '').undetermined if key not in stated]
 
 
 def contradictions(

@@ -9,10 +9,12 @@ import torch
 from helpers import REPOSITORY
 from helpers.training import option_file, rfdn, small
 
+from rfdn_plugin.archs.idn import IDN
 from rfdn_plugin.cli import main
 from rfdn_plugin.options.load import load_test_options, load_training_options
 from rfdn_plugin.training import preflight
 from rfdn_plugin.training.preflight.findings import Findings
+from rfdn_plugin.weights.card import model_card
 
 E_RFDN_X4 = REPOSITORY / 'options/test/E_RFDN/test_E_RFDN_x4.yml'
 
@@ -79,10 +81,12 @@ def test_another_name_for_the_same_network_is_no_contradiction(data_root):
     assert found.problems == [] and found.notes == []
 
 
-def test_an_idn_of_another_scale_fits_by_its_shapes_and_is_refused(data_root):
-    weights = data_root / 'weights/idn_caffe/IDN_x2.caffemodel'
+def test_an_idn_of_another_scale_fits_by_its_shapes_and_is_refused(data_root, tmp_path):
+    arguments = {'num_in_ch': 1, 'num_out_ch': 1, 'upscale': 2}
+    content = {'params': IDN(**arguments).state_dict(), 'metadata': model_card('IDN', arguments)}
+    torch.save(content, tmp_path / 'idn.pth')
     network = {'network_g': '{type: IDN, num_in_ch: 1, num_out_ch: 1, upscale: 4}', 'datasets:test_1:color': 'y'}
-    (problem,) = check(E_RFDN_X4, of_set5(data_root, weights, **network)).problems
+    (problem,) = check(E_RFDN_X4, of_set5(data_root, tmp_path / 'idn.pth', **network)).problems
     assert 'is of scale 2, the options say 4' in problem
 
 
