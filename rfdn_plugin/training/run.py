@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rfdn_plugin.utils.errors import RFDNError
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own flags, and `--local-rank` as some launchers write it."""
