@@ -1,0 +1,217 @@
+"""What `rfdn doctor` looks at: the packages, the processor, the disks. Each check returns what it found, with a cure.
+
+Nothing is imported into this process that a broken installation could break: torch and basicsr are tried in a child.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rfdn_plugin.utils.version import __version__
+
+TRIED_PYTHON = ((3, 10), (3, 13))  # the oldest and the newest on which the tests were run
+NETWORK_FILE_SYSTEMS = ('nfs', 'cifs', 'smb', 'fuse.sshfs', 'lustre', 'beegfs', 'gpfs', 'ceph', 'glusterfs', 'afs', '9p')
+EXTRAS = {
+    'isal': ('fast', 'faster PNG writing in rfdn prepare'),
+    'onnxruntime': ('onnx', 'ONNX files in rfdn upscale, export and leaderboard'),
+    'openvino': ('openvino', 'the fastest backend on most processors'),
+    'ncnn': ('ncnn', 'ncnn models, which upscayl and phones run'),
+    'spandrel': ('spandrel', 'networks of other projects'),
+    'tensorboard': ('tensorboard', 'use_tb_logger in option files'),
+}
+# What a flag of /proc/cpuinfo means for this package.
+PROCESSOR_FEATURES = {
+    'avx2': ('AVX2', 'fp32 convolutions'),
+    'avx512f': ('AVX-512', 'faster fp32 convolutions'),
+    'avx512_bf16': ('AVX-512 BF16', '`train.precision: bf16` and `rfdn upscale --precision bf16`'),
+    'avx512_vnni': ('AVX-512 VNNI', '`rfdn upscale --precision int8`'),
+    'avx_vnni': ('AVX-VNNI', '`rfdn upscale --precision int8`'),
+    'amx_bf16': ('AMX BF16', '`train.precision: bf16` and `rfdn upscale --precision bf16`'),
+    'amx_int8': ('AMX INT8', '`rfdn upscale --precision int8`'),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        subject: What was looked at ('python', 'basicsr', ...).
+        state: 'ok', 'note' (worth knowing), or 'problem' (something of this package will not work).
+        text: What was found.
+        cure: What to do; empty where there is nothing to do.
+        count: How many were found, where the check counts (GPUs).
+    """
+
+    subject: str
+    state: str
+    text: str
+    cure: str = ''
+    count: int = 0
+
+
+def examine() -> list[Finding]:
+    """All findings about this installation and this machine."""
+    found = [*check_python(), *check_torch(), *check_basicsr(), *check_cv2(), *check_imports()]
+    return [*found, *check_processor(), *check_extras(), *check_disks([Path.cwd()])]
+
+
+def check_python() -> list[Finding]:
+    version = sys.version_info[:2]
+    text = f'Python {platform.python_version()}, rfdn_plugin {__version__} ({Path(__file__).parents[1]})'
+    oldest, newest = TRIED_PYTHON
+    if oldest <= version <= newest:
+        return [Finding('python', 'ok', text)]
+    names = '.'.join(map(str, oldest)), '.'.join(map(str, newest))
+    cure = f'use {names[0]} to {names[1]} when something fails'
+    return [Finding('python', 'note', f'{text}: not tried on this Python', cure)]
+
+
+def check_torch() -> list[Finding]:
+    """Whether torch and torchvision are there and belong together, by what torchvision's metadata requires."""
+    try:
+        torch, torchvision = metadata.version('torch'), metadata.version('torchvision')
+    except metadata.PackageNotFoundError as error:
+        return [Finding('torch', 'problem', f'{error.name} is not installed', 'pip install torch torchvision')]
+    text = f'torch {torch}, torchvision {torchvision}'
+    wanted = [
+        line.split(';')[0].removeprefix('torch').strip(' ()=')
+        for line in metadata.requires('torchvision') or []
+        if line.replace('(', '').replace(' ', '').startswith('torch==')
+    ]
+    if wanted and wanted[0].split('+')[0] != torch.split('+')[0]:
+        cure = f'pip install torch=={wanted[0]}, or the torchvision made for torch {torch}'
+        return [Finding('torch', 'problem', f'{text}: torchvision wants torch {wanted[0]}', cure)]
+    return [Finding('torch', 'ok', text)]
+
+
+def check_basicsr() -> list[Finding]:
+    """Which distribution provides `basicsr`: BasicSR itself, a fork, several, a folder without metadata, or none."""
+    spec = importlib.util.find_spec('basicsr')
+    providers = sorted({name.lower() for name in metadata.packages_distributions().get('basicsr', [])})
+    cure = 'pip install --no-build-isolation basicsr'
+    if spec is None:
+        return [Finding('basicsr', 'problem', 'not installed', cure)]
+    where = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ['?'])))
+    if len(providers) > 1:
+        remove = f'pip uninstall {" ".join(providers)}, then {cure}'
+        return [Finding('basicsr', 'problem', f'several packages provide it: {", ".join(providers)}', remove)]
+    missing = [name for name in ('__init__.py', 'version.py', 'train.py', 'archs') if not (where / name).exists()]
+    if missing:
+        return [Finding('basicsr', 'problem', f'broken: {where} lacks {", ".join(missing)}', f'{cure} --force-reinstall')]
+    if providers == ['basicsr']:
+        return [Finding('basicsr', 'ok', f'basicsr {metadata.version("basicsr")} ({where})')]
+    source = f'the package {providers[0]}' if providers else 'a folder that pip does not know'
+    return [
+        Finding('basicsr', 'note', f'comes from {source} ({where}), not from BasicSR: it may differ', f'or {cure}')
+    ]
+
+
+def check_cv2() -> list[Finding]:
+    """Several OpenCV packages overwrite each other's files; which one is imported is chance."""
+    providers = sorted({name.lower() for name in metadata.packages_distributions().get('cv2', [])})
+    if not providers:
+        return [Finding('cv2', 'problem', 'OpenCV is not installed', 'pip install opencv-python')]
+    names = ', '.join(f'{name} {metadata.version(name)}' for name in providers)
+    if len(providers) == 1:
+        return [Finding('cv2', 'ok', names)]
+    cure = f'pip uninstall {" ".join(providers)}, then pip install opencv-python'
+    return [Finding('cv2', 'problem', f'several packages write the same files: {names}', cure)]
+
+
+_TRIAL = """
+import json, sys
+import torch
+import rfdn_plugin
+import basicsr.archs
+from basicsr.utils.registry import ARCH_REGISTRY
+print(json.dumps({
+    'networks': [name for name in ('RFDN', 'E_RFDN', 'IMDN') if name not in ARCH_REGISTRY],
+    'gpus': [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+}))
+"""
+
+
+def check_imports() -> list[Finding]:
+    """Imports torch, basicsr and the networks in a child process, and counts the GPUs there."""
+    child = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True)
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or [f'exit code {child.returncode}']
+        return [Finding('import', 'problem', f'basicsr with rfdn_plugin: {lines[-1]}', 'see the lines above')]
+    result = json.loads(child.stdout.splitlines()[-1])
+    if result['networks']:
+        text = f'not in the registry of BasicSR: {", ".join(result["networks"])}'
+        return [Finding('import', 'problem', text, 'look for another package that replaces basicsr.utils.registry')]
+    gpus = ', '.join(result['gpus']) or 'none; training and upscaling run on the processor'
+    registered = Finding('import', 'ok', 'basicsr imports, the networks are registered')
+    return [registered, Finding('gpu', 'ok', gpus, count=len(result['gpus']))]
+
+
+def processor_flags() -> set[str]:
+    """The instruction sets of this processor as /proc/cpuinfo names them; empty where there is no such file."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line.split(':', 1)[1].split() for line in lines if line.startswith('flags')), []))
+
+
+def check_processor() -> list[Finding]:
+    flags = processor_flags()
+    if not flags:
+        return [Finding('processor', 'note', f'{platform.machine()}: its instruction sets cannot be read here')]
+    return [
+        Finding('processor', 'ok', f'{name}: used by {use}') if flag in flags
+        else Finding('processor', 'note', f'no {name}: nothing gained by {use}')
+        for flag, (name, use) in PROCESSOR_FEATURES.items()
+        if flag in flags or flag in ('avx2', 'avx512_bf16', 'avx512_vnni')
+    ]
+
+
+def check_extras() -> list[Finding]:
+    there = [name for name in EXTRAS if importlib.util.find_spec(name)]
+    found = [Finding('extras', 'ok', ', '.join(there) or 'none')]
+    for name, (extra, use) in EXTRAS.items():
+        if name not in there:
+            found.append(Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install rfdn-plugin[{extra}]'))
+    return found
+
+
+def file_system(path: Path, mounts: Path = Path('/proc/mounts')) -> str:
+    """Type of the file system that holds `path` ('ext4', 'nfs4', ...); '' where that cannot be told."""
+    try:
+        entries = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return ''
+    path = path.resolve()
+    holding = [(len(entry[1]), entry[2]) for entry in entries if path.is_relative_to(entry[1].replace(r'\040', ' '))]
+    return max(holding)[1] if holding else ''
+
+
+def is_network_disk(path: Path) -> bool:
+    return file_system(path).startswith(NETWORK_FILE_SYSTEMS)
+
+
+def check_disks(folders: Sequence[Path], minimum: float = 2e9) -> list[Finding]:
+    """Free space where checkpoints are written, and shared memory, which data workers need."""
+    found = []
+    for folder in folders:
+        free = shutil.disk_usage(folder).free
+        text = f'{free / 1e9:.1f} GB free in {folder}'
+        found.append(Finding('disk', 'ok', text) if free >= minimum else Finding('disk', 'problem', text, 'make room'))
+    shared = Path('/dev/shm')
+    if shared.is_dir():
+        size = shutil.disk_usage(shared).free
+        text = f'{size / 1e9:.2f} GB of shared memory ({shared})'
+        cure = 'docker run --shm-size=2g, or num_worker_per_gpu: 0, or resident: true'
+        found.append(Finding('disk', 'ok', text) if size >= 2.5e8 else Finding('disk', 'problem', text, cure))
+    return found
