@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 from basicsr.losses import build_loss
@@ -12,6 +13,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rfdn_plugin import compat
@@ -112,6 +114,25 @@ class RFDNModel(ValidatedModel):
         for name in ('lq', 'gt'):
             if name in data:
                 setattr(self, name, self.speed.lay_out(data[name].to(self.device, non_blocking=True)))
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """The scheduled learning rate, times `current_iter / warmup_iter` during the warm-up.
+
+        BasicSR's warm-up writes its rate where MultiStepLR reads the rate that it goes on from: the whole training then
+        has (warmup_iter - 1) / warmup_iter of it, and a milestone inside the warm-up is lost.
+        """
+        for scheduler in self.schedulers:
+            self._set_rates(scheduler.optimizer, scheduler.get_last_lr())
+        super().update_learning_rate(current_iter)
+        if current_iter < warmup_iter:
+            for scheduler in self.schedulers:
+                rates = [rate * current_iter / warmup_iter for rate in scheduler.get_last_lr()]
+                self._set_rates(scheduler.optimizer, rates)
+
+    @staticmethod
+    def _set_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group['lr'] = rate
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration; afterwards, where a signal asked for it, save and leave.
