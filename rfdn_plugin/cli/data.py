@@ -72,15 +72,16 @@ def _merge(parser: argparse.ArgumentParser) -> Action:
     return run
 
 
-@command('verify', 'check LMDBs of images')
+@command('verify', 'check LMDBs and folders of images')
 def _verify(parser: argparse.ArgumentParser) -> Action:
-    """Decode every entry, compare keys, sizes and pairs, look for LR of a wrong resize and for benchmark images.
+    """Decode every image, compare keys, sizes and pairs, look for LR of a wrong resize and for benchmark images.
 
     Exit code 0: no problem; 1: problems, each named.
     """
     add = parser.add_argument
-    add('databases', nargs='*', type=Path, metavar='LMDB', help='.lmdb folders, or folders that hold them')
-    pair_help = 'a pair; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb of one folder are paired without it'
+    paths_help = '.lmdb folders, folders of images, or folders that hold .lmdb folders or HR and LR_bicubic/X{s}'
+    add('paths', nargs='*', type=Path, metavar='PATH', help=paths_help)
+    pair_help = 'two LMDBs or two folders; HR[_sub].lmdb and LR_bicubic_X{s}[_sub].lmdb are paired without it'
     add('--pair', nargs=3, action='append', default=[], metavar=('HR', 'LR', 'SCALE'), help=pair_help)
     share_help = 'share of the pairs whose LR is compared with MATLAB bicubic (default: 0.05, at least 20 pairs)'
     add('--share', type=fraction, default=0.05, metavar='F', help=share_help)
@@ -91,13 +92,13 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.data.verify import Pair, verify
 
-        if not args.databases and not args.pair:
-            parser.error('give an LMDB, a folder that holds some, or --pair')
+        if not args.paths and not args.pair:
+            parser.error('give LMDBs, folders, or --pair')
         if not all(scale.isdigit() and int(scale) > 1 for _, _, scale in args.pair):
             parser.error('the SCALE of --pair is a whole number of at least 2')
         pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
         workers = args.workers or available_cores()
-        report = verify(args.databases, pairs, share=args.share, benchmarks=args.against, workers=workers)
+        report = verify(args.paths, pairs, share=args.share, benchmarks=args.against, workers=workers)
         print('\n'.join(report.lines()))
         return 1 if report.problems else 0
 

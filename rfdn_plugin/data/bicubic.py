@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 Border = Literal['symmetric', 'replicate']
+BORDERS: tuple[Border, ...] = ('symmetric', 'replicate')
 
 _CV2_BORDERS = {'symmetric': cv2.BORDER_REFLECT, 'replicate': cv2.BORDER_REPLICATE}
 # Added to an exact whole sum before it is divided and rounded to nearest: ties go up, nothing else changes.

@@ -1,70 +1,156 @@
-"""Whether an LR image belongs to an HR image, and whether it was made by MATLAB's bicubic."""
+"""Whether an LR image is what MATLAB's bicubic makes of an HR image: the one rule of `rfdn verify` and the leaderboard.
+
+An LR sub-image was cut from the LR of a whole image. Its pixels near a cut edge depend on HR pixels outside of the HR
+sub-image, so they are left out of the comparison; `CutEdges` knows which edges these are.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from rfdn_plugin.data.bicubic import downscale
-from rfdn_plugin.data.likeness import Likeness
+from rfdn_plugin.data.bicubic import BORDERS, downscale
+from rfdn_plugin.data.prepare.database import read_records, read_settings
+from rfdn_plugin.data.prepare.tiles import tiles_of
 
-# An LR sub-image was cut from the LR of the whole image: so many LR pixels at its edge depend on HR outside.
-_EDGE = 3
-# Two images that do not belong together differ by about their contrast (standard deviation); any resize by far less.
-_OTHER_IMAGE = 0.5
+# The cubic kernel is four LR pixels wide: so many LR pixels at an edge depend on what lies behind it.
+_REACH = 2
+# Resizes that are compared to tell how an LR was made reach further, Lanczos by three pixels.
+_LONGEST_REACH = 3
 # Mean absolute difference below which an LR is taken for this resize: rounding and JPEG of high quality stay below it.
 _SAME_RESIZE = 0.02
 # An LR further than this from every resize that is known was treated in some other way.
 _KNOWN_RESIZE = 0.6
+_SUB_IMAGE = re.compile(r'(?P<image>.+)_s(?P<number>\d{3,})')
 
 
-@dataclass(frozen=True)
-class PairCheck:
-    """What was found about a pair; `kind` is a key of `verify.FINDINGS`, or '' where all is well."""
+class Edges(NamedTuple):
+    """The edges of an LR image behind which its whole image may have gone on."""
 
-    key: str
-    kind: str
-    detail: str
-    hr: Likeness
-    lr: Likeness
-    compared: bool
+    top: bool = False
+    left: bool = False
+    bottom: bool = False
+    right: bool = False
 
-
-def check_pair(key: str, hr: np.ndarray, lr: np.ndarray, scale: int, compare: bool) -> PairCheck:
-    """Check sizes and content of a pair and, where `compare`, the resize; both are uint8 RGB, (H, W, 3)."""
-    height, width = lr.shape[:2]
-    # The HR at the size of the LR first: thumbnails of small images of different sizes differ by their sampling.
-    small = cv2.resize(hr, (width, height), interpolation=cv2.INTER_AREA)
-    likenesses = Likeness.of(small), Likeness.of(lr)
-
-    def result(kind: str = '', detail: str = '') -> PairCheck:
-        return PairCheck(key, kind, detail, *likenesses, compared=compare)
-
-    if hr.shape[:2] != (lr.shape[0] * scale, lr.shape[1] * scale):
-        sizes = 'HR {}x{}, LR {}x{}'.format(*hr.shape[:2], *lr.shape[:2])
-        return result('wrong-scale', f'{sizes}: not x{scale}')
-    difference = _mean_difference(small, lr)
-    if difference > _OTHER_IMAGE * (float(lr.std()) + 4):
-        return result('not-a-pair', f'the LR is {difference:.0f} levels from the HR made small, in the mean')
-    return result(*_check_resize(hr, lr, scale)) if compare else result()
+    def inside(self, lr_shape: tuple[int, ...], reach: int = _REACH) -> tuple[slice, slice]:
+        """The rows and columns of an LR image that do not depend on what lies behind these edges; perhaps none."""
+        height, width = lr_shape[:2]
+        rows = slice(reach * self.top, max(height - reach * self.bottom, 0))
+        return rows, slice(reach * self.left, max(width - reach * self.right, 0))
 
 
-def _check_resize(hr: np.ndarray, lr: np.ndarray, scale: int) -> tuple[str, str]:
-    """The kind and detail of what is wrong with the LR, ('', '') for nothing."""
-    whole = downscale(hr, scale)
-    if np.array_equal(whole, lr):
-        return '', ''
-    inner = tuple(slice(_EDGE, -_EDGE) if length > 4 * _EDGE else slice(None) for length in lr.shape[:2])
-    if np.array_equal(whole[inner], lr[inner]):
-        if np.array_equal(downscale(hr, scale, 'replicate'), lr):
-            return 'older-border', 'equals MATLAB bicubic with a replicated border'
-        return '', ''  # cut from the LR of a larger image
-    difference = _mean_difference(whole[inner], lr[inner])
-    known = [(_mean_difference(made[inner], lr[inner]), name) for name, made in _other_resizes(hr, scale)]
+WHOLE = Edges()
+_ANY = Edges(True, True, True, True)
+# LR that was given is cropped at the right and below, and so is what others have prepared.
+_CROPPED = Edges(bottom=True, right=True)
+
+
+class CutEdges:
+    """The edges that were cut of the entries of a database, from what `rfdn prepare` wrote beside it or from the keys.
+
+    Args:
+        hr: The HR database.
+        lr: The LR database.
+    """
+
+    def __init__(self, hr: Path, lr: Path) -> None:
+        self._settings = read_settings(hr)
+        self._sizes = {
+            record['key']: (record['height'], record['width'])
+            for record in (read_records(hr) if self._settings else ())
+            if 'key' in record
+        }
+        of_lr = read_settings(lr)
+        self._at_the_end = WHOLE if of_lr and of_lr.get('LR') != 'given' else _CROPPED
+
+    def of(self, key: str) -> Edges:
+        """The edges of an entry that were cut, or may have been where nothing tells."""
+        match = _SUB_IMAGE.fullmatch(key)
+        if self._settings is None:
+            return _ANY if match else _CROPPED
+        crop_size, step = self._settings['crop_size'], self._settings['step']
+        if not crop_size:
+            return self._at_the_end
+        size = self._sizes.get(match['image']) if match else None
+        if match is None or size is None:
+            return _ANY
+        tiles = tiles_of(*size, crop_size, step)
+        number = int(match['number']) - 1
+        if not 0 <= number < len(tiles):
+            return _ANY
+        tile = tiles[number]
+        return Edges(
+            top=tile.top > 0,
+            left=tile.left > 0,
+            bottom=tile.top + tile.height < size[0] or self._at_the_end.bottom,
+            right=tile.left + tile.width < size[1] or self._at_the_end.right,
+        )
+
+
+class Resize(NamedTuple):
+    """How an LR image was made of an HR image.
+
+    Attributes:
+        source: The border rule of MATLAB's bicubic that gives these pixels ('symmetric' where both do), 'other' for
+            none, 'unknown' where the LR is too small to tell.
+        difference: Mean absolute difference from the nearer border rule in grey levels.
+    """
+
+    source: Literal['symmetric', 'replicate', 'other', 'unknown']
+    difference: float
+
+
+def judge_resize(hr: np.ndarray, lr: np.ndarray, scale: int, cut: Edges = WHOLE) -> Resize:
+    """Compare an LR with MATLAB's bicubic of an HR, pixel by pixel.
+
+    Args:
+        hr: uint8, H x W x 3; it may be larger than the LR times the scale by less than the scale, or smaller.
+        lr: uint8, h x w x 3, the channels in the same order.
+        scale: The whole factor between them.
+        cut: The edges behind which the whole image may have gone on.
+    """
+    differences = {}
+    for region in dict.fromkeys((WHOLE, cut)):
+        inside = region.inside(lr.shape)
+        if lr[inside].size == 0:
+            return Resize('unknown', 0.0)
+        for border in BORDERS:
+            for made in _made(hr, lr.shape, scale, border):
+                difference = _mean_difference(made[inside], lr[inside])
+                if difference == 0:
+                    return Resize(border, 0.0)
+                differences[border] = min(difference, differences.get(border, difference))
+    return Resize('other', min(differences.values()))
+
+
+def _made(hr: np.ndarray, lr_shape: tuple[int, ...], scale: int, border: Literal['symmetric', 'replicate']) -> Iterator:
+    """The LR of the HR cropped to the LR, and where the HR is no multiple of the scale also that of the whole HR."""
+    height, width = lr_shape[:2]
+    if height * scale <= hr.shape[0] and width * scale <= hr.shape[1]:
+        yield downscale(hr[: height * scale, : width * scale], scale, border)
+    if hr.shape[:2] != (height * scale, width * scale):
+        yield downscale(hr, scale, border)[:height, :width]
+
+
+def describe_resize(hr: np.ndarray, lr: np.ndarray, scale: int, difference: float) -> str:
+    """How an LR that is not MATLAB's bicubic was probably made, in words.
+
+    Args:
+        hr: uint8, (h * scale) x (w * scale) x 3.
+        lr: uint8, h x w x 3.
+        scale: The whole factor between them.
+        difference: Of the LR from MATLAB's bicubic, as `judge_resize` gives it.
+    """
+    inside = _ANY.inside(lr.shape, _LONGEST_REACH)
+    if lr[inside].size == 0:
+        inside = WHOLE.inside(lr.shape)
+    known = [(_mean_difference(made[inside], lr[inside]), name) for name, made in _other_resizes(hr, scale)]
     closest, name = min(known)
     if closest <= _SAME_RESIZE and closest < difference:
         likely = f'made by {name}'
@@ -74,11 +160,11 @@ def _check_resize(hr: np.ndarray, lr: np.ndarray, scale: int) -> tuple[str, str]
         likely = 'MATLAB bicubic, but compressed or rounded otherwise'
     else:
         likely = 'of no resize that is known here; it may be shifted, sharpened or compressed'
-    return 'other-resize', f'{difference:.2f} levels from MATLAB bicubic in the mean: {likely}'
+    return f'{difference:.2f} levels from MATLAB bicubic in the mean: {likely}'
 
 
 def _mean_difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float(cv2.absdiff(first, second).mean())
+    return float(cv2.absdiff(np.ascontiguousarray(first), np.ascontiguousarray(second)).mean())
 
 
 def _other_resizes(hr: np.ndarray, scale: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -18,6 +18,9 @@ _TEMPLATES = ('{}x{scale}', '{}', '{}x{scale}m', '{}x{scale}w', '{}x{scale}d', '
 _TEMPLATES += ('{}_LR', '{}_LR_x{scale}', '{}_LRx{scale}', '{}_x{scale}_LR', '{}_lr', '{}_SRF_{scale}_LR')
 _TEMPLATES += ('{}_bicubic', '{}_bicubic_x{scale}', '{}_LRBI_x{scale}', '{}_LRBIx{scale}')
 
+COMMON_MULTIPLE = 12
+"""Of the scales 2, 3 and 4: to which some test sets were cropped before they were made small."""
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -110,3 +113,37 @@ def explain_unpaired(pairing: Pairing, hr_place: object, lr_place: object) -> st
     if pairing.surplus:
         sentences.append(f'no HR in {hr_place} for {some_of(pairing.surplus)}')
     return '; '.join(sentences)
+
+
+def explain_sizes(hr: tuple[int, ...], lr: tuple[int, ...], scale: int, *, exact: bool) -> tuple[str, str]:
+    """What is wrong with the sizes of a pair.
+
+    Args:
+        hr: Height and width of the HR; what follows is not looked at.
+        lr: Those of the LR.
+        scale: The factor that is wanted between them.
+        exact: Whether the HR must be the LR times the scale, as in a training. In test sets it may go on beyond that,
+            by what a crop to a multiple of the scale leaves over: BasicSR crops it.
+
+    Returns:
+        A kind of `rfdn verify` ('exchanged-pair' or 'wrong-scale') and the sentence; twice '' where the sizes fit.
+    """
+
+    def fits(large: tuple[int, ...], small: tuple[int, ...], factor: int, surplus: int) -> bool:
+        return all(0 <= high - low * factor <= surplus for high, low in zip(large[:2], small[:2], strict=True))
+
+    if fits(hr, lr, scale, 0 if exact else scale - 1):
+        return '', ''
+    sizes = f'HR {hr[0]}x{hr[1]}, LR {lr[0]}x{lr[1]}'
+    if fits(lr, hr, scale, scale - 1):
+        return 'exchanged-pair', f'{sizes}: HR and LR are exchanged'
+    ratio = round(hr[0] / lr[0])
+    if ratio != scale and ratio > 1 and fits(hr, lr, ratio, ratio - 1):
+        return 'wrong-scale', f'{sizes}: the LR is of scale {ratio}, not {scale}'
+    if not exact and fits(hr, lr, scale, COMMON_MULTIPLE - 1):
+        return '', ''
+    if fits(hr, lr[1::-1], scale, scale - 1):
+        return 'wrong-scale', f'{sizes}: one of them lies on its side'
+    if hr[:2] == lr[:2]:
+        return 'wrong-scale', f'{sizes}: the LR was not made smaller'
+    return 'wrong-scale', f'{sizes}: not x{scale}'

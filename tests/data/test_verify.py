@@ -114,7 +114,7 @@ CORRUPTIONS = {
     'meta line torn': (lambda d: d.edit_meta(HR, lambda lines: [*lines, 'e.png (96,']), 'bad-meta-line', HR, 'e.png'),
     'swapped pair': (swap, 'swapped-pair', LR, f'shows {OTHER}'),
     'LR of no HR': (lambda d: d.put(LR, KEY, photograph(99, 48, 48)), 'not-a-pair', LR, ''),
-    'wrong scale': (resized_by(lambda hr: downscale(hr, 3)), 'wrong-scale', LR, 'HR 96x96, LR 32x32: not x2'),
+    'wrong scale': (resized_by(lambda hr: downscale(hr, 3)), 'wrong-scale', LR, 'the LR is of scale 3, not 2'),
     'truncated HR': (lambda d: d.put(HR, KEY, half(d, HR)), 'not-decodable', HR, 'damaged'),
     'truncated LR': (lambda d: d.put(LR, KEY, half(d, LR)), 'not-decodable', LR, 'damaged'),
     'not an image': (lambda d: d.put(HR, KEY, b'nothing at all'), 'not-decodable', HR, 'not an image'),
@@ -150,7 +150,7 @@ def test_corruption_is_found_and_named(databases, name):
     report = verify([databases.folder], share=1)
     named = [finding for finding in report.findings if finding.kind == kind]
     assert named, report.lines()
-    assert all(Path(finding.database).name == where for finding in named)
+    assert all(Path(finding.place).name == where for finding in named)
     assert any(str(finding) in line for finding in named for line in report.lines())
     if detail is not None:
         key = KEY if 'x_s001' not in detail and kind not in ('duplicate-line', 'bad-meta-line') else ''
@@ -257,8 +257,8 @@ def test_the_command(databases, capsys):
 
 
 def test_what_is_no_database_is_an_error(tmp_path):
-    with pytest.raises(RFDNError, match=r'holds no .lmdb folder'):
-        verify([tmp_path])
+    with pytest.raises(RFDNError, match=r'does not exist'):
+        verify([tmp_path / 'nothing'])
 
 
 def test_every_kind_is_documented(repository):

@@ -11,10 +11,10 @@ import numpy as np
 from rfdn_plugin.data.bicubic import mod_crop
 from rfdn_plugin.data.images import ImageError, find_images, read_image
 from rfdn_plugin.data.likeness import LARGEST_DIFFERENCE, Likeness
+from rfdn_plugin.data.pairing import COMMON_MULTIPLE
 from rfdn_plugin.data.prepare.tiles import tiles_of
 
 _SMALLEST_CONTRAST = 8.0  # standard deviation below which a thumbnail says nothing: sky, walls
-_HR_MULTIPLE = 12  # HR is cropped to it for scales 2, 3 and 4
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Benchmarks:
     @staticmethod
     def _parts(image: np.ndarray, cut: tuple[int, int] | None) -> Iterable[np.ndarray]:
         yield image
-        cropped = mod_crop(image, _HR_MULTIPLE)
+        cropped = mod_crop(image, COMMON_MULTIPLE)
         if cropped.size:
             yield cropped
             for tile in tiles_of(*cropped.shape[:2], *cut) if cut else ():

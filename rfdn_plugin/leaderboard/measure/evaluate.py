@@ -237,7 +237,7 @@ def _summary(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[
     sources = [image['lr'] for image in images]
     other = [image['difference'] for image in images if image['lr'] == 'other']
     return {
-        'lr': next((source for source in ('other', 'replicate') if source in sources), 'symmetric'),
+        'lr': next(source for source in ('other', 'replicate', 'symmetric', 'unknown') if source in sources),
         'different': len(other),
         'difference': float(np.mean(other)) if other else 0.0,
         'grey': [name for name, image in zip(names, images, strict=True) if image['grey']],

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rfdn_plugin.data.bicubic import downscale, mod_crop
-from rfdn_plugin.data.images import IMAGE_SUFFIXES
-from rfdn_plugin.data.lmdb import open_lmdb, shapes_of
-from rfdn_plugin.data.pairing import Pairing, explain_unpaired, pair_names, stems_of
+from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, decode_image, read_image
+from rfdn_plugin.data.lmdb import open_lmdb, reading, shapes_of
+from rfdn_plugin.data.lr_check import WHOLE, CutEdges, judge_resize
+from rfdn_plugin.data.pairing import Pairing, explain_sizes, explain_unpaired, pair_names, stems_of
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import sha256
@@ -59,6 +59,11 @@ class TestSet:
     @property
     def is_lmdb(self) -> bool:
         return self.hr.endswith('.lmdb')
+
+    @cached_property
+    def cut_edges(self) -> CutEdges:
+        """Of an LMDB of sub-images, the edges at which they were cut from whole images."""
+        return CutEdges(Path(self.hr), Path(self.lr))
 
     @cached_property
     def dataset(self) -> Any:
@@ -196,8 +201,9 @@ LR_SOURCES = {
     'symmetric': 'MATLAB bicubic',
     'replicate': "MATLAB bicubic (old MATLAB's replicated border)",
     'other': "not MATLAB's bicubic of HR",
+    'unknown': 'too small to tell',
 }
-"""How an LR image was made, and the words for it in tables."""
+"""How an LR image was made (`lr_check.Resize.source`), and the words for it in tables."""
 
 
 def check_pair(test_set: TestSet, index: int) -> dict[str, Any]:
@@ -210,50 +216,28 @@ def check_pair(test_set: TestSet, index: int) -> dict[str, Any]:
     Raises:
         RFDNError: The sizes do not fit the scale, or a file cannot be decoded.
     """
-    import cv2
-    from basicsr.utils import FileClient, imfrombytes
-
     name, scale = test_set.names[index], test_set.scale
     paths = test_set.dataset.paths[index]
     # PairedImageDataset crops HR to what LR covers without a word, so HR's own size is read beside it.
-    client = FileClient('lmdb' if test_set.is_lmdb else 'disk', **_backend(test_set))
-    images = {}
-    for key, path in (('hr', paths['gt_path']), ('lr', paths['lq_path'])):
-        content = client.get(path, 'gt' if key == 'hr' else 'lq')
-        try:
-            images[key] = imfrombytes(content)
-        except cv2.error as error:
-            raise RFDNError(f'set {test_set.name} x{scale}: {path} cannot be decoded ({error.err}).') from error
-        if images[key] is None:
-            raise RFDNError(f'set {test_set.name} x{scale}: {path} is no whole image: replace it.')
-    hr, lr = images['hr'], images['lr']
-    _refuse_sizes(test_set, name, hr.shape[:2], lr.shape[:2])
-    # LR of a HR that is no multiple of the scale is made from the HR cropped, or from the whole one and cropped.
-    sources = (
-        [mod_crop(hr, scale)] if lr.shape[0] * scale <= hr.shape[0] and lr.shape[1] * scale <= hr.shape[1] else [hr]
-    )
-    differences = {
-        border: float(np.abs(downscale(source, scale, border).astype(np.int16) - lr).mean())
-        for source in sources
-        for border in ('symmetric', 'replicate')
-    }
-    nearest = min(differences, key=differences.__getitem__)
+    hr = _decoded(test_set, test_set.hr, paths['gt_path'])
+    lr = _decoded(test_set, test_set.lr, paths['lq_path'])
+    _, problem = explain_sizes(hr.shape, lr.shape, scale, exact=False)
+    if problem:
+        raise RFDNError(
+            f'set {test_set.name} x{scale}: {name}: {problem}: correct sets.{test_set.name}, or make the LR again '
+            '(`rfdn prepare`).'
+        )
+    resize = judge_resize(hr, lr, scale, test_set.cut_edges.of(name) if test_set.is_lmdb else WHOLE)
     grey = bool((hr[..., 0] == hr[..., 1]).all() and (hr[..., 1] == hr[..., 2]).all())
-    return {'lr': nearest if differences[nearest] == 0 else 'other', 'difference': differences[nearest], 'grey': grey}
+    return {'lr': resize.source, 'difference': resize.difference, 'grey': grey}
 
 
-def _backend(test_set: TestSet) -> dict[str, Any]:
-    if not test_set.is_lmdb:
-        return {}
-    return {'db_paths': [test_set.lr, test_set.hr], 'client_keys': ['lq', 'gt']}
-
-
-def _refuse_sizes(test_set: TestSet, name: str, hr: tuple[int, ...], lr: tuple[int, ...]) -> None:
-    scale = test_set.scale
-    if all(0 <= whole - part * scale < scale for whole, part in zip(hr, lr, strict=True)):
-        return
-    where = f'set {test_set.name} x{scale}: {name}: HR is {hr[1]}x{hr[0]} and LR {lr[1]}x{lr[0]}'
-    ratio = round(hr[0] / lr[0])
-    if ratio != scale and all(0 <= whole - part * ratio < ratio for whole, part in zip(hr, lr, strict=True)):
-        raise RFDNError(f'{where}: that is LR of x{ratio}: correct sets.{test_set.name}.lr or the scale.')
-    raise RFDNError(f'{where}, not 1/{scale} of it: make the LR again from this HR (`rfdn prepare`).')
+def _decoded(test_set: TestSet, root: str, path: str) -> np.ndarray:
+    """A file, or the value of a key of an LMDB, as uint8 RGB."""
+    try:
+        if not test_set.is_lmdb:
+            return read_image(path).rgb
+        with reading(root) as transaction:
+            return decode_image(transaction.get(path.encode()) or b'').rgb
+    except ImageError as error:
+        raise RFDNError(f'set {test_set.name} x{test_set.scale}: {path}: {error}: replace it.') from error

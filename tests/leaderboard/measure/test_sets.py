@@ -135,10 +135,10 @@ def test_sizes_that_do_not_fit_are_refused_with_the_scale_that_would(tmp_path):
     make_set(tmp_path, 4)
     shutil.copy(tmp_path / 'X4' / 'coffeex4.png', tmp_path / 'X2' / 'coffeex2.png')
     test_set = opened(section)
-    with pytest.raises(RFDNError, match='coffee: HR is 75x61 and LR 18x15: that is LR of x4'):
+    with pytest.raises(RFDNError, match='coffee: HR 61x75, LR 15x18: the LR is of scale 4, not 2'):
         check_pair(test_set, test_set.names.index('coffee'))
     write(tmp_path / 'X2' / 'coffeex2.png', photograph('coffee', (20, 37)))
-    with pytest.raises(RFDNError, match='not 1/2 of it'):
+    with pytest.raises(RFDNError, match='coffee: HR 61x75, LR 20x37: not x2'):
         check_pair(test_set, test_set.names.index('coffee'))
 
 
