@@ -322,7 +322,7 @@ def test_missing_lr_and_a_wrong_size_stop_the_run_with_one_line(content, tmp_pat
     command = ['leaderboard', '-opt', str(tmp_path / 'o.yml'), '--out', str(tmp_path / 'out'), '--workers', '1']
     write(tmp_path / 'set/X2/coffeex2.png', photograph('coffee', (20, 20)))
     assert main(command) == 1
-    assert 'coffee: HR is 75x61 and LR 20x20' in capsys.readouterr().err
+    assert 'coffee: HR 61x75, LR 20x20' in capsys.readouterr().err
     (tmp_path / 'set/X2/coffeex2.png').unlink()
     assert main(command) == 1
     assert 'for coffee' in capsys.readouterr().err
