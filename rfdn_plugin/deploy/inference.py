@@ -18,6 +18,7 @@ Networks of other families run as they are, in channels last.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,14 +38,14 @@ class Block:
     """An RFDB or IMDB: `body`, which looks 4 pixels around, its attention, and `finish`, which looks at one pixel.
 
     Args:
-        module: The block.
+        module: The block, an `archs.rfdn.RFDB` or `archs.imdn.IMDB`.
         dtype, device: As for `layers.Convolution`.
     """
 
     REACH = 4
     """Four 3x3 convolutions one after the other."""
 
-    def __init__(self, module: RFDB | IMDB, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, module: Any, dtype: torch.dtype, device: torch.device) -> None:
         def packed(weight: Tensor, bias: Tensor | None, activation: str | None = 'leaky_relu') -> Convolution:
             return Convolution(weight, bias, activation, dtype=dtype, device=device)
 
@@ -57,7 +58,8 @@ class Block:
         fusion = packed(module.c5.weight, module.c5.bias, None)
         self.body_channels = module.c5.out_channels if is_rfdb else module.c5.in_channels
         # RFDB fuses, then gates; IMDB gates, then fuses.
-        self.fuse_first, self.fuse_last = (fusion, None) if is_rfdb else (None, fusion)
+        self.fuse_first: Convolution | None = fusion if is_rfdb else None
+        self.fuse_last: Convolution | None = None if is_rfdb else fusion
         self.residual = module.block_residual if is_rfdb else True
         self.attention: Attention | None = None
         gate = getattr(module, module.attention) if is_rfdb and module.attention else getattr(module, 'cca', None)
@@ -88,9 +90,9 @@ class Block:
         return x + body if self.residual else body
 
 
-def _steps_of(module: RFDB | IMDB) -> list[tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]]:
+def _steps_of(module: Any) -> list[tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]]:
     """Weight and bias of the distilling (or None) and of the refining convolution of each step."""
-    steps = []
+    steps: list[tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]] = []
     for step in ('c1', 'c2', 'c3'):
         if isinstance(module, IMDB) and not isinstance(module, IMDBR):
             layer, cut = getattr(module, step), module.num_distilled
@@ -109,7 +111,7 @@ class InferenceForm(nn.Module):
     """A network of the RFDN or IMDN family in its inference form.
 
     Args:
-        network: In eval mode; its weights are copied.
+        network: An RFDN or IMDN or a network derived from them, in eval mode; its weights are copied.
         precision: 'fp32' or 'bf16'.
         device: Where it runs; where the network is, if not given.
 
@@ -117,9 +119,16 @@ class InferenceForm(nn.Module):
     32-bit, not clamped; any size from 1 x 1. The images of a batch are computed one by one.
     """
 
-    def __init__(
-        self, network: RFDN | IMDN, *, precision: str = 'fp32', device: str | torch.device | None = None
-    ) -> None:
+    scale: int
+    minimum_size: int
+    in_channels: int
+    out_channels: int
+    num_feat: int
+    precision: str
+    dtype: torch.dtype
+    device: torch.device
+
+    def __init__(self, network: Any, *, precision: str = 'fp32', device: str | torch.device | None = None) -> None:
         super().__init__()
         device = torch.device(device) if device is not None else next(network.parameters()).device
         self.precision, self.dtype, self.device = precision, PRECISIONS[precision], device
@@ -148,7 +157,7 @@ class InferenceForm(nn.Module):
         height, width = x.shape[-2:]
         everything = Region(0, height, 0, width)
         head = features = self.head(x)
-        fused = None
+        fused: Tensor | None = None
         for block, fusion in zip(self.blocks, self.fusions, strict=True):
             body = block.body(features)
             concluded = None
@@ -159,6 +168,7 @@ class InferenceForm(nn.Module):
             features = block.finish(body, self.wide(features), concluded, everything, height, width)
             del body
             fused = self.add_fused(fused, fusion, features)
+        assert fused is not None
         return self.finish(fused, head)[..., : rows * self.scale, : columns * self.scale]
 
     @property
@@ -198,9 +208,12 @@ class InferenceForm(nn.Module):
 class PlainForm(nn.Module):
     """A network of another family, as it is, in channels last; the attributes are those of `InferenceForm`."""
 
-    def __init__(
-        self, network: nn.Module, *, precision: str = 'fp32', device: str | torch.device | None = None
-    ) -> None:
+    scale: int
+    in_channels: int
+    precision: str
+    device: torch.device
+
+    def __init__(self, network: Any, *, precision: str = 'fp32', device: str | torch.device | None = None) -> None:
         super().__init__()
         first = next(network.parameters())
         self.precision, self.device = precision, torch.device(device) if device is not None else first.device

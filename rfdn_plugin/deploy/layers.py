@@ -9,7 +9,7 @@ output value then depends on the input values under its kernel alone, bit for bi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -143,7 +143,7 @@ class Attention(Protocol):
         """What `apply` needs, once every region has been gathered."""
         ...
 
-    def apply(self, x: Tensor, concluded: Tensor, region: Region, height: int, width: int) -> Tensor:
+    def apply(self, x: Tensor, concluded: Any, region: Region, height: int, width: int) -> Tensor:
         """`x` of a region times its gate."""
         ...
 
@@ -158,10 +158,12 @@ class ChannelAttention:
     reach = 0
     CELL = 32
 
-    def __init__(self, module: CCA, *, dtype: torch.dtype, device: torch.device) -> None:
-        self.layers = [(module.conv_du[at].weight, module.conv_du[at].bias) for at in (0, 2)]
-        self.layers = [(weight.detach().float().flatten(1).to(device), bias.detach().float().to(device))
-                       for weight, bias in self.layers]  # fmt: skip
+    def __init__(self, module: Any, *, dtype: torch.dtype, device: torch.device) -> None:
+        layers = [module.conv_du[at] for at in (0, 2)]
+        self.layers: list[tuple[Tensor, Tensor]] = [
+            (layer.weight.detach().float().flatten(1).to(device), layer.bias.detach().float().to(device))
+            for layer in layers
+        ]
         self.dtype, self.device = dtype, device
 
     def start(self, height: int, width: int) -> Tensor:
@@ -197,7 +199,7 @@ class SpatialAttention:
     reach = 9
     STEP = 6
 
-    def __init__(self, module: ESA, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, module: Any, *, dtype: torch.dtype, device: torch.device) -> None:
         def packed(name: str, activation: str | None = None, stride: int = 1) -> Convolution:
             layer = getattr(module, name)
             return Convolution(layer.weight, layer.bias, activation, dtype=dtype, device=device, stride=stride)

@@ -1,0 +1,171 @@
+"""Arrays through an `Upscaler`: kinds of images, memory, tiles, self-ensemble."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.deploy import memory
+from rfdn_plugin.deploy.inference import inference_form
+from rfdn_plugin.deploy.upscale import Upscaler
+from rfdn_plugin.utils.errors import RFDNError
+
+
+def small(name: str = 'RFDN', **arguments) -> nn.Module:
+    torch.manual_seed(0)
+    settings = {'num_feat': 12, 'num_block': 2, 'upscale': 2, 'interpolation_start': True, **arguments}
+    return NETWORKS[name](**settings).eval()
+
+
+def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
+    values = np.random.rand(*shape)
+    return (values * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize('channels', [(), (3,), (4,)], ids=['grey', 'RGB', 'RGBA'])
+def test_kinds(dtype: type, channels: tuple[int, ...]):
+    image = noise(20, 17, *channels, dtype=dtype)
+    output = Upscaler(small())(image)
+    assert output.shape == (40, 34, *channels) and output.dtype == dtype
+    most = 1 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
+    values, wanted = output.astype(float) / most, Upscaler(small())((image / most).astype(np.float32))
+    assert np.abs(values - wanted).max() < (1e-3 if dtype == np.float16 else 0.51 / 255)
+
+
+def test_the_values_are_the_networks_own():
+    """Colours in their order, rounded to the nearest, clipped."""
+    network = small()
+    image = noise(18, 25, 3)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        wanted = inference_form(network)(x)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    assert (Upscaler(network)(image) == np.rint(wanted * 255)).all()
+
+
+def test_grey_is_three_equal_colours():
+    grey = noise(16, 21) // 2 + 64  # nothing is clipped
+    upscaler = Upscaler(small())
+    colours = upscaler(np.repeat(grey[..., None], 3, 2).astype(np.float32) / 255)
+    assert np.abs(upscaler(grey) - colours.mean(axis=2) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize('value', [0, 1, 254, 255])
+def test_constant_alpha_stays(value: int):
+    image = np.dstack([noise(9, 9, 3), np.full((9, 9), value, np.uint8)])
+    output = Upscaler(small())(image)
+    assert (output[..., 3] == value).all()
+    assert (output[..., :3] == Upscaler(small())(image[..., :3])).all()
+
+
+def test_alpha_is_upscaled_as_grey():
+    image = noise(15, 16, 4)
+    output = Upscaler(small('E_RFDN'))(image)
+    assert (output[..., 3] == Upscaler(small('E_RFDN'))(np.ascontiguousarray(image[..., 3]))).all()
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 3), (1, 30, 3), (14, 200, 3), (1, 1)])
+@pytest.mark.parametrize('name', ['RFDN', 'E_RFDN'])
+def test_tiny_images(name: str, shape: tuple[int, ...]):
+    image = noise(*shape)
+    assert Upscaler(small(name))(image).shape == (shape[0] * 2, shape[1] * 2, *shape[2:])
+
+
+def test_a_network_of_luma():
+    network = NETWORKS['IDN'](upscale=2).eval()
+    for image in (noise(20, 21, 3), noise(20, 21)):
+        output = Upscaler(network)(image)
+        assert output.shape == (40, 42, *image.shape[2:]) and output.dtype == np.uint8
+
+
+@pytest.mark.parametrize('wrong', [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), np.int64), np.zeros((0, 4, 3), np.uint8),
+                                   np.full((4, 4, 3), np.nan), np.zeros(5, np.uint8)], ids=str)  # fmt: skip
+def test_other_arrays_are_refused(wrong: np.ndarray):
+    with pytest.raises(ValueError, match='image h'):
+        Upscaler(small())(wrong)
+
+
+@pytest.mark.parametrize('name', ['RFDN', 'E_RFDN'])
+def test_whatever_the_memory_the_result_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch):
+    network, image = small(name, num_feat=16), noise(210, 300, 3)
+    wanted = Upscaler(network)(image)
+    form = inference_form(network)
+    seen = set()
+    for way in memory.ways(form, 210, 300):
+        upscaler = Upscaler(network)
+        monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes)
+        assert (upscaler(image) == wanted).all()
+        seen.add(upscaler.last_way)
+    assert 'whole' in seen and any('kept' in way for way in seen) and any('anew' in way for way in seen)
+
+
+def test_too_little_memory_says_how_much_is_needed():
+    with pytest.raises(RFDNError, match=r'300x210 pixels need .* MiB of memory in the smallest parts'):
+        Upscaler(small(), memory=1)(noise(210, 300, 3))
+
+
+def test_memory_that_was_promised_and_not_given(monkeypatch: pytest.MonkeyPatch):
+    network, image = small(), noise(210, 300, 3)
+    wanted = Upscaler(network)(image)
+    upscaler = Upscaler(network)
+
+    def refuse(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(upscaler.form, 'forward', refuse)
+    assert (upscaler(image) == wanted).all() and 'parts' in upscaler.last_way
+
+
+def test_progress_is_the_whole(monkeypatch: pytest.MonkeyPatch):
+    image = noise(210, 300, 4)
+    form = inference_form(small())
+    for settings in ({}, {'tile': 64}, {'self_ensemble': True}):
+        for way in memory.ways(form, 210, 300)[:: 2 if not settings else 100]:
+            monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes)
+            shares: list[float] = []
+            Upscaler(small(), **settings)(image, shares.append)
+            assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize('name', ['RFDN', 'E_RFDN'])
+def test_tiles_differ_by_the_attention_only(name: str):
+    image = noise(100, 130, 3)
+    whole = Upscaler(small(name))(image)
+    assert np.abs(Upscaler(small(name), tile=48)(image).astype(int) - whole).max() <= 4
+    without = small(attention=None)
+    assert (Upscaler(without, tile=48)(image) == Upscaler(without)(image)).all()
+
+
+def test_self_ensemble_is_the_mean_of_eight():
+    network, image = small(), noise(16, 23, 3, dtype=np.float32)
+    plain = Upscaler(network)
+    outputs = []
+    for flip in (False, True):
+        for turns in range(4):
+            turned = np.rot90(image[:, ::-1] if flip else image, turns)
+            back = np.rot90(
+                inference_form(network)(torch.from_numpy(turned.copy()).permute(2, 0, 1)[None])[0]
+                .permute(1, 2, 0)
+                .numpy(),
+                -turns,
+            )
+            outputs.append(back[:, ::-1] if flip else back)
+    output = Upscaler(network, self_ensemble=True)(image)
+    assert np.allclose(output, np.mean(outputs, axis=0).clip(0, 1), atol=1e-6)
+    assert not np.allclose(output, plain(image), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('text', 'size'), [('800M', 800 << 20), ('4G', 4 << 30), ('1.5 GiB', 3 << 29), ('500000', 500000), ('2k', 2048)]
+)
+def test_sizes(text: str, size: int):
+    assert memory.parse_size(text) == size
+
+
+@pytest.mark.parametrize('text', ['', 'G', '-1G', '0', '4 apples', '1e9'])
+def test_no_sizes(text: str):
+    with pytest.raises(ValueError, match='no size'):
+        memory.parse_size(text)
