@@ -7,9 +7,10 @@ decodes the common ones, which is several times faster.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import struct
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from rfdn_plugin.data.stored import DECODER_ERRORS, StoredImage, orientation_of, profile_of, resolution_of
 from rfdn_plugin.utils.errors import RFDNError
 
 # kind of oddity -> (what is done, what is said). 'convert': the image is used, with a notice.
@@ -65,9 +67,7 @@ _SUFFIXES = {
 }
 IMAGE_SUFFIXES = frozenset().union(*_SUFFIXES.values(), {'.avif', '.jp2', '.ppm', '.pgm', '.pnm', '.tga'})
 _OPENCV_MODES = {'1', 'L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B', 'I;16L', 'I'}
-_EXIF_ORIENTATION = 0x0112
-# What Pillow raises for a file that is not as its format demands.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error)
+_GREY_MODES = {'1', 'L', 'LA', 'La'}
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,23 @@ def read_image(path: str | os.PathLike) -> DecodedImage:
     Raises:
         ImageError: The file is to be skipped; `kind` says why.
     """
-    path = Path(path)
+    return decode_image(_bytes_of(Path(path)), Path(path).suffix)
+
+
+def read_stored(path: str | os.PathLike, *, most_pixels: int | None = None) -> StoredImage:
+    """Read a file as it is: 16 bits, grey, alpha, colour profile and resolution are kept. Arguments: `decode_stored`."""
+    return decode_stored(_bytes_of(Path(path)), Path(path).suffix, most_pixels=most_pixels)
+
+
+def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
         raise ImageError('folder')
     if is_side_file(path.name):
         raise ImageError('side-file')
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ImageError('unreadable', error.strerror or str(error)) from error
-    return decode_image(data, path.suffix)
 
 
 def decode_image(data: bytes, suffix: str = '') -> DecodedImage:
@@ -123,20 +130,37 @@ def decode_image(data: bytes, suffix: str = '') -> DecodedImage:
     Raises:
         ImageError: As `read_image`.
     """
+    stored = decode_stored(data, suffix)
+    rgb, alpha = stored.as_8_bit_rgb()
+    return DecodedImage(rgb, stored.notices, alpha)
+
+
+def decode_stored(data: bytes, suffix: str = '', *, most_pixels: int | None = None) -> StoredImage:
+    """Decode the bytes of a file as it is, by the same policy for what cannot be used.
+
+    Args:
+        data: The bytes.
+        suffix: As for `decode_image`.
+        most_pixels: How many pixels a file may declare; where not given, what Pillow takes for safe.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
     if not data:
         raise ImageError('empty')
     if data.startswith(_LFS_POINTER):
         raise ImageError('lfs-pointer')
-    header = _open_header(data)
+    header = _open_header(data, most_pixels)
     notices = set(_header_notices(header, suffix))
-    rgb, alpha, converted = _decode(data, header)
+    pixels, alpha, converted = _decode(data, header)
     notices.update(converted)
-    orientation = _orientation(data, header)
+    orientation = orientation_of(data, header)
     if orientation != 1:
         notices.add('orientation')
-        rgb = _turned(rgb, orientation)
+        pixels = _turned(pixels, orientation)
         alpha = None if alpha is None else _turned(alpha, orientation)
-    return DecodedImage(rgb, tuple(sorted(notices)), alpha)
+    profile, resolution = profile_of(header, pixels), resolution_of(header, turned=orientation >= 5)
+    return StoredImage(pixels, alpha, tuple(sorted(notices)), profile, resolution)
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
@@ -146,9 +170,9 @@ def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
             warnings.simplefilter('ignore')
             height, width = header.height, header.width
             # Pillow turns TIFF files by itself, the size in its header included.
-            is_turned = header.format != 'TIFF' and _orientation(b'', header) >= 5
+            is_turned = header.format != 'TIFF' and orientation_of(b'', header) >= 5
             return (width, height) if is_turned else (height, width)
-    except (*_DECODER_ERRORS, Image.DecompressionBombError):
+    except (*DECODER_ERRORS, Image.DecompressionBombError):
         return None
 
 
@@ -204,17 +228,34 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 
 # --- the header ----------------------------------------------------------------------------------------------------
-def _open_header(data: bytes) -> Image.Image:
+def _open_header(data: bytes, most_pixels: int | None) -> Image.Image:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _pixel_limit(most_pixels):
             warnings.simplefilter('ignore')  # Pillow warns of large images below its limit, and of odd metadata
             return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise ImageError('too-large') from error
     except UnidentifiedImageError as error:
         raise ImageError('damaged' if data.startswith(_SIGNATURES) else 'not-a-image') from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
+
+
+_limit_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pixel_limit(most_pixels: int | None) -> Iterator[None]:
+    """Pillow's limit is one for the process; it refuses files of twice as many pixels."""
+    if most_pixels is None:
+        yield
+        return
+    with _limit_lock:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most_pixels // 2
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _header_notices(header: Image.Image, suffix: str) -> Iterator[str]:
@@ -235,48 +276,9 @@ def _header_notices(header: Image.Image, suffix: str) -> Iterator[str]:
         yield 'misnamed'
 
 
-def _orientation(data: bytes, header: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none."""
-    if header.format == 'PNG':
-        # Pillow's getexif() would decode the whole image a second time to find a chunk behind the pixels.
-        exif = Image.Exif()
-        block = header.info.get('exif') or _late_png_exif(data)
-        if block is None:
-            return 1
-        try:
-            exif.load(block)
-        except _DECODER_ERRORS:  # metadata that cannot be read does not spoil the image
-            return 1
-    else:
-        try:
-            exif = header.getexif()
-        except _DECODER_ERRORS:
-            return 1
-    orientation = exif.get(_EXIF_ORIENTATION, 1)
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _late_png_exif(data: bytes) -> bytes | None:
-    """The EXIF block that follows the pixels of a PNG: an eXIf chunk, or ImageMagick's hexadecimal text chunk."""
-    position = len(_SIGNATURES[0])
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from('>I4s', data, position)
-        content = data[position + 8 : position + 8 + length] if kind in (b'eXIf', b'tEXt') else b''
-        if kind == b'eXIf':
-            return content
-        if content.startswith(b'Raw profile type exif\0'):
-            lines = content.partition(b'\0')[2].split(b'\n')  # '', 'exif', the length, then hexadecimal lines
-            try:
-                return bytes.fromhex(b''.join(lines[3:]).decode('ascii'))
-            except ValueError:
-                return None
-        position += 12 + length
-    return None
-
-
 # --- the pixels ----------------------------------------------------------------------------------------------------
 def _decode(data: bytes, header: Image.Image) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """RGB uint8, alpha or None, and the conversions that only the pixels show."""
+    """RGB or grey, uint8 or uint16; alpha of the same type or None; and the notices that only the pixels show."""
     several = getattr(header, 'n_frames', 1) > 1
     if header.mode not in _OPENCV_MODES or (several and header.format not in ('MPO', 'TIFF')):
         return _decode_with_pillow(header)
@@ -292,33 +294,35 @@ def _decode(data: bytes, header: Image.Image) -> tuple[np.ndarray, np.ndarray | 
     notices = []
     if pixels.dtype == np.uint16:
         notices.append('16-bit')
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
     elif pixels.dtype != np.uint8:
         raise ImageError('unsupported', str(pixels.dtype))
-    alpha = None
     if pixels.ndim == 2:
-        rgb = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    elif pixels.shape[2] == 4:
+        return pixels, None, notices
+    alpha = None
+    if pixels.shape[2] == 4:
         notices.append('alpha')
         alpha = np.ascontiguousarray(pixels[:, :, 3])
-        rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
-    else:
-        rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    return rgb, alpha, notices
+    if header.mode in _GREY_MODES:
+        return np.ascontiguousarray(pixels[:, :, 0]), alpha, notices
+    if alpha is not None:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), alpha, notices
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), None, notices
 
 
 def _decode_with_pillow(header: Image.Image) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     if header.mode == 'F':
         raise ImageError('unsupported', 'float')
     transparent = header.has_transparency_data
+    kind = 'L' if header.mode in _GREY_MODES else 'RGB'
     try:
-        converted = header.convert('RGBA' if transparent else 'RGB')
-    except _DECODER_ERRORS as error:
+        converted = header.convert(f'{kind}A' if transparent else kind)
+    except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
     pixels = np.array(converted)
     if not transparent:
         return pixels, None, []
-    return np.ascontiguousarray(pixels[:, :, :3]), np.ascontiguousarray(pixels[:, :, 3]), ['alpha']
+    colours = pixels[:, :, 0] if kind == 'L' else pixels[:, :, :3]
+    return np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), ['alpha']
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
