@@ -36,7 +36,7 @@ def test_depth_and_channels_are_kept(ending: str, dtype: type, channels: tuple[i
 
 @pytest.mark.parametrize('mode', ['L', 'LA', '1', 'P', 'RGB', 'RGBA'])
 def test_modes_of_pillow(mode: str):
-    original = Image.fromarray(noise(9, 14, 4)).convert(mode)
+    original = Image.fromarray(noise(9, 14, 4)).convert('RGB' if mode == 'P' else mode).convert(mode)
     image = decode_stored(saved(original, 'PNG'), '.png')
     grey = mode in ('L', 'LA', '1')
     assert (image.pixels == np.array(original.convert('L' if grey else 'RGB'))).all()
