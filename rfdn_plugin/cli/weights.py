@@ -89,7 +89,13 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
         ridge = args.ridge or RIDGE
         fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.images, ridge=ridge)
         if fit is not None:
-            print(f'fitted to {fit.images} images, {fit.pixels:,} LR pixels: their error fell by {fit.gain:.3f} dB')
+            source = f'{fit.images} images, {fit.pixels:,} LR pixels'
+            if fit.used:
+                print(f'fitted to {source}: on pixels left out of it the error fell by {fit.gain:.3f} dB')
+            else:
+                print(
+                    f'not fitted: from {source} it is no better on pixels left out of it ({fit.gain:.3f} dB); resampled'
+                )
         print(f'{args.output}: {identity.type} x{args.to_scale}, from x{identity.upscale}')
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def _row(state: Run, entry: Entry) -> dict[str, Any]:
         'source': 'measured',
         'weights_sha256': entry.weights_sha256,
         'weights_state': entry.state,
+        'luma_only': entry.arguments.get('num_in_ch') == 1,
         'img_range': entry.arguments.get('img_range', getattr(entry.options, 'img_range', None)),
         **{
             key: costs.get(key)
@@ -73,11 +75,16 @@ def _row(state: Run, entry: Entry) -> dict[str, Any]:
             continue
         scores = state.evaluation.scores.get((entry.label, set_name), {})
         names = list(next(iter(scores.values()), {}))
-        means = {metric: _mean([image[metric] for image in scores.values()]) for metric in names}
+        values = {metric: [image[metric] for image in scores.values()] for metric in names}
+        infinite = {metric: sum(map(math.isinf, found)) for metric, found in values.items()}
         row['sets'][set_name] = {
-            **means,
+            **{metric: mean_of_finite(found) for metric, found in values.items()},
+            **({'infinite': {m: n for m, n in infinite.items() if n}} if any(infinite.values()) else {}),
             'images': {n: {m: _finite(v) for m, v in s.items()} for n, s in scores.items()},
         }
+        for metric, found in values.items():
+            if missing := sum(map(math.isnan, found)):
+                row['warnings'].append(f'{metric} of {missing} images of {set_name} is not a number: no mean')
         if check['lr'] == 'other':
             row['warnings'].append(
                 f"LR of {set_name} is not MATLAB's bicubic of HR: no comparison with published figures"
@@ -85,8 +92,13 @@ def _row(state: Run, entry: Entry) -> dict[str, Any]:
     return row
 
 
-def _mean(values: list[float]) -> float | None:
-    return _finite(float(np.mean(values)))
+def mean_of_finite(values: Sequence[float]) -> float | None:
+    """The mean without infinite values (the PSNR of images equal to their HR); None where no number is left.
+
+    A value that is not a number (a metric that failed on an image) makes the mean None.
+    """
+    finite = [value for value in values if not math.isinf(value)]
+    return _finite(float(np.mean(finite))) if finite else None
 
 
 def _finite(value: float) -> float | None:

@@ -17,6 +17,7 @@ import torch
 from helpers.small_sets import make_set, make_weights, network_entry, photograph, write
 
 import rfdn_plugin  # noqa: F401
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
 from rfdn_plugin.data.bicubic import mod_crop
 from rfdn_plugin.leaderboard import board as board_module
@@ -25,6 +26,7 @@ from rfdn_plugin.leaderboard.measure import evaluate as evaluate_module
 from rfdn_plugin.leaderboard.measure.evaluate import Worker
 from rfdn_plugin.leaderboard.options import parse_options
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.weights.card import model_card
 
 FAST = {'complexity': {'mmengine': False}, 'report': {'images': 0}, 'significance': {'resamples': 1000}}
 BICUBIC = {'type': 'bicubic', 'scale': 2}
@@ -352,9 +354,33 @@ def test_a_wrong_range_is_recognised(content, tmp_path, data_root, name, given, 
     weights = data_root / f'weights/official/{name}.pth'
     content['entries'] = [{'name': 'net', 'scale': 4, 'weights': str(weights), 'img_range': given}]
     warnings = row_of(run_board(content, tmp_path / 'out'), 'net')['warnings']
-    assert any(f'with img_range {right} it has' in text and 'the range is wrong' in text for text in warnings)
+    assert any(f'with img_range {given}, and' in text and f'with {right}: is that right?' in text for text in warnings)
     del content['entries'][0]['img_range']  # recognised by their values
     assert row_of(run_board(content, tmp_path / 'out'), 'net')['warnings'] == []
+
+
+@pytest.mark.parametrize('said_by', ['entry', 'card'])
+def test_half_trained_weights_are_not_said_to_have_a_wrong_range(content, tmp_path, said_by):
+    """White with 0..1, dark with 0..255: the one is nearer than the other, and neither is near."""
+    arguments = {'upscale': 2, 'num_feat': 8, 'num_block': 1}
+    network = NETWORKS['RFDN'](**arguments)
+    torch.nn.init.zeros_(network.upsampler[0].weight)
+    torch.nn.init.constant_(network.upsampler[0].bias, 90.0)
+    torch.save({'params': network.state_dict(), 'metadata': model_card('RFDN', arguments)}, tmp_path / 'half.pth')
+    entry = network_entry('half', tmp_path / 'half.pth')
+    content['entries'] = [entry if said_by == 'entry' else {k: v for k, v in entry.items() if k != 'img_range'}]
+    (warning,) = row_of(run_board(content, tmp_path / 'out'), 'half')['warnings']
+    assert 'below bicubic' in warning and 'half-trained' in warning and 'is that right' not in warning
+
+
+def test_a_range_that_the_card_says_is_questioned_with_its_source(content, tmp_path, data_root):
+    state = torch.load(data_root / 'weights/official/RFDN_AIM.pth', weights_only=True)
+    card = model_card('E_RFDN', {'upscale': 4, 'img_range': 1.0})
+    torch.save({'params': state, 'metadata': card}, tmp_path / 'b.pth')
+    make_set(tmp_path / 'set', 4)
+    content['entries'] = [{'name': 'b', 'scale': 4, 'weights': str(tmp_path / 'b.pth')}]
+    warnings = row_of(run_board(content, tmp_path / 'out'), 'b')['warnings']
+    assert any('with img_range 1 as its card says, and' in text for text in warnings), warnings
 
 
 # --- other entries -------------------------------------------------------------------------------------------------
@@ -369,6 +395,7 @@ def test_images_made_elsewhere(content, tmp_path):
     board = run_board(content, tmp_path / 'out')
     perfect = row_of(board, 'sr')['sets']['Small']
     assert perfect['psnr_y'] is None and perfect['ssim_y'] == pytest.approx(1)  # infinite: JSON has no number for it
+    assert perfect['infinite'] == {'psnr_y': 4, 'psnr_rgb': 4}
     assert any('the files are BGR' in text for text in row_of(board, 'bgr')['warnings'])
     assert '∞' in (tmp_path / 'out/leaderboard.md').read_text()
     assert 'NaN' not in (tmp_path / 'out/leaderboard.json').read_text()
@@ -377,12 +404,44 @@ def test_images_made_elsewhere(content, tmp_path):
         run_board(content, tmp_path / 'out')
 
 
+def test_an_image_equal_to_its_hr_does_not_hide_the_others(content, tmp_path):
+    hr = {name: mod_crop(photograph(name), 2) for name in ('astronaut', 'coffee', 'chelsea', 'rocket')}
+    for name, image in hr.items():
+        write(tmp_path / f'sr/{name}.png', image if name == 'coffee' else np.roll(image, 1, axis=0))
+    content['entries'].append({'name': 'sr', 'type': 'images', 'scale': 2, 'dir': str(tmp_path / 'sr')})
+    row = row_of(run_board(content, tmp_path / 'out'), 'sr')['sets']['Small']
+    others = [image['psnr_y'] for name, image in row['images'].items() if name != 'coffee']
+    assert row['images']['coffee']['psnr_y'] is None and row['psnr_y'] == pytest.approx(np.mean(others))
+    assert row['infinite'] == {'psnr_y': 1, 'psnr_rgb': 1}
+    written = json.loads((tmp_path / 'out/leaderboard.json').read_text(), parse_constant=pytest.fail)
+    assert row_of(written, 'sr')['sets']['Small'] == row
+    for file in ('leaderboard.md', 'leaderboard.html'):
+        text = (tmp_path / 'out' / file).read_text()
+        assert f'{row["psnr_y"]:.2f} (+1∞)' in text and 'n images equal their HR' in text, file
+    (table,) = (tmp_path / 'out').glob('leaderboard-*.csv')
+    with open(table, newline='') as stream:
+        line = next(line for line in csv.DictReader(stream) if line['name'] == 'sr')
+    assert (line['Small_psnr_y_infinite'], float(line['Small_psnr_y'])) == ('1', row['psnr_y'])
+
+
+def test_a_metric_that_gives_no_number_has_no_mean_and_is_said(content, tmp_path, monkeypatch):
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'nothing', lambda img, img2: float('nan'))
+    content['metrics'] = {'n': {'type': 'nothing', 'better': 'lower'}}
+    row = row_of(run_board(content, tmp_path / 'out'), 'net')
+    assert row['sets']['Small']['n'] is None and 'infinite' not in row['sets']['Small']
+    assert 'n of 4 images of Small is not a number: no mean' in row['warnings']
+
+
 def test_a_network_for_y_gets_bicubic_colours(content, tmp_path):
     path = make_weights(tmp_path / 'y.pth', num_in_ch=1, num_out_ch=1)
     content['entries'].append(network_entry('y', path))
     board = run_board(content, tmp_path / 'out')
     on_y, on_rgb = row_of(board, 'y')['sets']['Small'], row_of(board, 'Bicubic')['sets']['Small']
     assert on_y['psnr_y'] > on_rgb['psnr_y'] - 3 and on_y['psnr_rgb'] > on_rgb['psnr_rgb'] - 3
+    assert row_of(board, 'y')['luma_only'] and not row_of(board, 'net')['luma_only']
+    assert 'On Y alone: y. ' in (tmp_path / 'out/leaderboard.md').read_text()
 
 
 def test_raw_and_averaged_weights_are_told_apart(content, tmp_path):

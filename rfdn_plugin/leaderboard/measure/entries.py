@@ -44,6 +44,7 @@ class Entry:
         options: As the file gave them, with `{scale}` filled in.
         weights_sha256: Of the weights file.
         arguments: Of the network's constructor.
+        range_source: What says the input range; see `Identity.sources`. Empty for an ONNX file, where the entry does.
         state: 'EMA weights', 'raw weights' or '' where the file does not say.
         files: Of an images entry, by (set, image).
         key: Changes when the entry's outputs can change.
@@ -55,6 +56,7 @@ class Entry:
     options: EntryOptions
     weights_sha256: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    range_source: str = ''
     state: str = ''
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     key: str = ''
@@ -117,6 +119,7 @@ def resolve(options: EntryOptions, scale: int, sets: Sequence[TestSet]) -> Entry
             build_network(identity)  # refuses damaged weights now, not in the middle of the run
             entry |= {'type': identity.type, 'arguments': identity.arguments}
             entry['weights_sha256'] = sha256(identity.checkpoint.path)
+            entry['range_source'] = identity.sources.get('img_range', '')
             entry['state'] = LAYOUTS.get(identity.checkpoint.layout, '')
             content = [entry['type'], entry['arguments'], identity.checkpoint.fingerprint]
         case OnnxEntry():

@@ -40,18 +40,28 @@ def suspicion(entry: Entry, image: SetImage, device: str = 'cpu') -> str | None:
     if not isinstance(entry.options, NetworkEntry | OnnxEntry):
         return f'{below}: are these images of this set?'
     other_range, other = _other_range(entry, predictor)
-    if (found := psnr(other)) > own + CLEARLY_BETTER:
-        return f'{below}: with img_range {other_range:g} it has {found:.2f} dB, so the range is wrong'
+    found = psnr(other)
+    # Half-trained weights are below bicubic with either range, and may be less far below with the wrong one.
+    if found > own + CLEARLY_BETTER and found > baseline - BELOW_BICUBIC:
+        said = {'metadata': ' as its card says', 'known weights': ' as these public weights have'}
+        source = said.get(entry.range_source, '')
+        return (
+            f'{below} with img_range {_range_of(entry):g}{source}, and {found:.2f} with {other_range:g}: is that right?'
+        )
     return f'{below}: half-trained, or weights of another network?'
 
 
 def _other_range(entry: Entry, predictor: Predictor) -> tuple[float, Predictor]:
     """The entry with 0..255 in place of 0..1, or the other way round."""
-    img_range = entry.arguments.get('img_range', getattr(entry.options, 'img_range', None) or 1.0)
+    img_range = _range_of(entry)
     other = 1.0 if img_range > 1 else 255.0
     if isinstance(predictor, NetworkPredictor):
         return other, NetworkPredictor(predictor.network, predictor.device, gain=other / img_range)
     return other, OnnxPredictor(entry.options.weights, other)
+
+
+def _range_of(entry: Entry) -> float:
+    return entry.arguments.get('img_range', getattr(entry.options, 'img_range', None) or 1.0)
 
 
 def _colour_order(reference: Reference, sr: np.ndarray) -> str | None:

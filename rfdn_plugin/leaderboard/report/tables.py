@@ -210,13 +210,15 @@ def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
     """One file with a row an entry, one with a row an image; the set-up is in their names."""
     setup = _setup_name(board)
     figures = [(s, m) for row in board['entries'] for s, values in row['sets'].items() for m in values]
-    keys = [(s, m) for s, m in dict.fromkeys(figures) if m != 'images']
+    keys = [(s, m) for s, m in dict.fromkeys(figures) if m not in v.NO_METRICS]
     years = list(dict.fromkeys(year for row in board['entries'] for year in row.get('ntire_scores', {})))
     header = ['name', 'scale', 'type', 'source', 'weights_sha256', 'weights_state', 'params', 'conv_macs_hr720']
     header += ['ntire_flops', 'ntire_activations', 'ntire_convs', 'mmengine_flops', 'mmengine_activations']
     header += ['latency_ms_median', 'latency_ms_min', 'latency_ms_p10', 'latency_ms_p90', 'peak_memory_mb']
     header += [f'ntire_{year}_{key}' for year in years for key in ('score', 'complete')]
-    header += [f'{set_name}_{metric}' for set_name, metric in keys] + ['citation', 'error']
+    header += [f'{set_name}_{metric}' for set_name, metric in keys]
+    infinite = [key for key in keys if any(v.infinite_images(row, *key) for row in board['entries'])]
+    header += [f'{set_name}_{metric}_infinite' for set_name, metric in infinite] + ['citation', 'error']
     lines = []
     for row in board['entries']:
         flat = dict(row)
@@ -224,7 +226,13 @@ def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
             flat |= {f'{key}_{name}': value for name, value in (row.get(key) or {}).items()}
         for year, score in (row.get('ntire_scores') or {}).items():
             flat |= {f'ntire_{year}_{key}': value for key, value in score.items()}
-        flat |= {f'{s}_{m}': value for s, values in row['sets'].items() for m, value in values.items() if m != 'images'}
+        flat |= {
+            f'{s}_{m}': value
+            for s, values in row['sets'].items()
+            for m, value in values.items()
+            if m not in v.NO_METRICS
+        }
+        flat |= {f'{s}_{m}_infinite': v.infinite_images(row, s, m) for s, m in infinite}
         lines.append([flat.get(key) for key in header])
     images = [
         [row['name'], row['scale'], set_name, image, metric, value]

@@ -67,10 +67,10 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
     sets = known + list(dict.fromkeys(extra))
     quality = {}
     for set_name in sets:
-        metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m != 'images')
+        metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m not in NO_METRICS)
         for metric in metrics:
             _fill(quality, board, rows, set_name, metric)
-    return ScaleView(scale, rows, sets, quality, _notes(board, scale, known), _cost_notes(rows))
+    return ScaleView(scale, rows, sets, quality, _notes(board, rows, scale, known), _cost_notes(rows))
 
 
 def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: str, metric: str) -> None:
@@ -92,22 +92,30 @@ def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: s
     for index, value in values.items():
         rank = printed.index(round(value, decimals)) + 1 if index in measured else None
         quality[index, set_name, metric] = Cell(
-            text=figure(value, decimals, missing='∞' if _is_infinite(rows[index], set_name, metric) else '–'),
+            text=_quality_text(value, decimals, infinite_images(rows[index], set_name, metric)),
             value=value,
             rank=rank if rank in (1, 2) and len(measured) > 1 else None,
             ties=index in measured and index != best and rows[index]['name'] in tied,
         )
 
 
+NO_METRICS = ('images', 'infinite')
+"""Keys of a set's figures that hold no mean of a metric."""
 RANKED = ('psnr_y', 'ssim_y', 'psnr_rgb')
 
 
-def _is_infinite(row: Row, set_name: str, metric: str) -> bool:
-    """A measured PSNR that JSON could not hold: images equal to HR."""
-    return row['source'] == 'measured' and metric.startswith('psnr') and metric in row['sets'].get(set_name, {})
+def infinite_images(row: Row, set_name: str, metric: str) -> int:
+    """How many images of a set have an infinite value, which JSON cannot hold: those that are equal to their HR."""
+    return row['sets'].get(set_name, {}).get('infinite', {}).get(metric, 0)
 
 
-def _notes(board: dict[str, Any], scale: int, sets: Sequence[str]) -> list[str]:
+def _quality_text(value: float | None, decimals: int, infinite: int) -> str:
+    if value is None:
+        return '∞' if infinite else '–'
+    return f'{value:.{decimals}f}' + (f' (+{infinite}∞)' if infinite else '')
+
+
+def _notes(board: dict[str, Any], rows: Sequence[Row], scale: int, sets: Sequence[str]) -> list[str]:
     infos = [board['sets'][f'{name} x{scale}'] for name in sets]
     confidence = f'{board["confidence"]:.0%}'
     notes = [
@@ -125,6 +133,14 @@ def _notes(board: dict[str, Any], scale: int, sets: Sequence[str]) -> list[str]:
         grey = [f'{info["name"]}/{name}' for info in infos for name in info['grey']]
         if grey:
             notes.append(f'Grey images, read as three equal channels: {", ".join(grey)}.')
+    if any(row['sets'].get(name, {}).get('infinite') for row in rows for name in sets):
+        notes.append('(+n∞): n images equal their HR, so their PSNR is infinite; the mean is that of the others.')
+    if luma_only := [row['name'] for row in rows if row.get('luma_only')]:
+        notes.append(
+            f'On Y alone: {", ".join(luma_only)}. Cb and Cr are enlarged by bicubic interpolation, and PSNR is taken from '
+            'the Y of the 8-bit RGB image. `rfdn test` with `color: y` rounds Y itself to 8 bits, of HR too, and gives '
+            'less: 0.07 dB at 38 dB.'
+        )
     pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
     if pairs:
         notes.append(

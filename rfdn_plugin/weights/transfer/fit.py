@@ -8,12 +8,16 @@ accumulated in 64-bit floats image by image, so the memory does not grow with th
 Each image counts by the inverse of its error before the fit: what is then smallest is the mean of the images'
 relative errors, which is what a mean PSNR over images measures; unweighted, a few rough textures would outvote all the
 rest. That and the ridge were chosen on images that were left out of the fit (docs/transfer.md).
+
+Whether the solution is used is decided by cross-validation: five times the upsampler is solved without a fifth of the
+data and measured on that fifth. Where that is no better than the weights before the fit, those stay.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,23 +37,28 @@ LEAST_ERROR = 1e-6
 ROWS_AT_ONCE = 1 << 15
 """Neighbourhoods in one product: 118 MB in 64-bit floats at 50 features."""
 
+FOLDS = 5
+"""Parts of the data, each of which is left out once."""
 BLOCK = 64
 """Unknowns in one block row of the normal matrix, of which only the upper triangle is summed."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How well the solved upsampler meets the images that it was solved from.
+    """What a fit of the upsampler was made from and what it is worth.
 
     Attributes:
         images, pixels: How many images and LR pixels went in.
-        gain: How much smaller their squared errors are than before, in dB: of the mean ratio, without clamping or
-            rounding, in RGB (in Y for a network of one channel).
+        gain: By how many dB the squared errors are smaller than before the fit, on pixels that were left out of it
+            (cross-validation): the mean of the images' ratios, without clamping or rounding, in RGB (in Y for a network
+            of one channel).
+        used: Whether the solution was put in place; False where `gain` is not above 0.
     """
 
     images: int
     pixels: int
     gain: float
+    used: bool
 
 
 class NormalEquations:
@@ -122,23 +131,25 @@ def _as_phases(columns: Tensor) -> Phases:
 
 
 def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ridge: float = RIDGE) -> Fit:
-    """Solve the upsampler of `network` from pairs of images and put it in place.
+    """Solve the upsampler of `network` from pairs of images, and put the solution in place where it is worth it.
 
     Args:
-        network: At the wanted scale, in eval mode; `transfer.to_scale` gives one. Its upsampler is where the ridge
-            pulls to.
-        pairs: (LR, HR) images, 3 x h x w and 3 x (scale h) x (scale w), RGB from 0 to 1. Read once, one at a time.
+        network: At the wanted scale, in eval mode; `resample.to_scale` gives one. The ridge pulls to its upsampler.
+        pairs: (LR, HR) images, 3 x h x w and 3 x (scale h) x (scale w), RGB from 0 to 1. Read once, one at a time. With
+            five or more (by its length) whole images are left out for the check, else bands of each.
         ridge: See `RIDGE`.
 
     Returns:
-        How well it meets the images.
+        What went in, what it is worth on pixels left out, and whether it was put in place.
 
     Raises:
-        RFDNError: No pair had a neighbourhood, a pair's sizes do not fit, or the solution is not finite.
+        RFDNError: No pair had a neighbourhood, a pair's sizes do not fit, there are fewer pixels than unknowns, or the
+            solution is not finite.
     """
     start = _with_three_taps(read_phases(network))
     num_phases, num_feat = start.weight.shape[:2]
-    equations = NormalEquations(num_feat, num_phases)
+    folds = [NormalEquations(num_feat, num_phases) for _ in range(FOLDS)]
+    by_image = operator.length_hint(pairs) >= FOLDS
     least = LEAST_ERROR * float(network.img_range) ** 2
     images = 0
     for low, high in pairs:
@@ -148,22 +159,69 @@ def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ri
                 f'a pair of {height}x{width} and {high.shape[-2]}x{high.shape[-1]} pixels does not fit '
                 f'x{network.upscale}: crop the HR to a multiple of the scale.'
             )
-        of_image = NormalEquations(num_feat, num_phases)
         with torch.inference_mode():
-            of_image.add(*_features_and_targets(network, low[None], high[None]))
-        if of_image.count:
-            equations.include(of_image, 1 / max(of_image.mean_squared_error(start), least))
-            images += 1
-    if equations.count == 0:
+            features, targets = _features_and_targets(network, low[None], high[None])
+        whole = NormalEquations(num_feat, num_phases)
+        whole.add(features, targets)
+        if not whole.count:
+            continue
+        weight = 1 / max(whole.mean_squared_error(start), least)
+        if by_image:
+            folds[images % FOLDS].include(whole, weight)
+        else:
+            for fold, rows in enumerate(_bands(height - 2)):
+                band = NormalEquations(num_feat, num_phases)
+                band.add(features[..., rows, :], targets[..., rows, :])
+                folds[fold].include(band, weight)
+        images += 1
+    together = _together(folds)
+    if together.count == 0:
         raise RFDNError('no image to fit from: give a folder or LMDB with images of at least 3 LR pixels a side.')
+    unknowns = together.gram.shape[0]
+    if together.count < unknowns:
+        raise RFDNError(
+            f'{together.count} LR pixels do not determine {unknowns} weights for each phase: give more or larger images.'
+        )
+    gain = _cross_validated_gain(network, folds, start, ridge)
+    used = gain > 0
+    if used:
+        solution = _solution(network, together, start, ridge)
+        if not (torch.isfinite(solution.weight).all() and torch.isfinite(solution.bias).all()):
+            raise RFDNError('the images do not determine the upsampler: give more of them, or a larger ridge.')
+        write_phases(network, solution)
+    return Fit(images, together.count, gain, used)
+
+
+def _bands(rows: int) -> Iterator[slice]:
+    """The rows of an image in `FOLDS` bands, as slices of its features: two rows more than are counted."""
+    for fold in range(FOLDS):
+        yield slice(rows * fold // FOLDS, rows * (fold + 1) // FOLDS + 2)
+
+
+def _together(folds: Iterable[NormalEquations]) -> NormalEquations:
+    folds = list(folds)
+    result = NormalEquations((folds[0].gram.shape[0] - 1) // TAPS**2, folds[0].cross.shape[1])
+    for fold in folds:
+        result.include(fold, 1)
+    return result
+
+
+def _solution(network: nn.Module, equations: NormalEquations, start: Phases, ridge: float) -> Phases:
     solution = equations.solve(start, ridge)
     if isinstance(network, IDN):
         solution = Phases(solution.weight, _one_bias(solution.bias, network.upscale))
-    if not (torch.isfinite(solution.weight).all() and torch.isfinite(solution.bias).all()):
-        raise RFDNError('the images do not determine the upsampler: give more of them, or a larger ridge.')
-    write_phases(network, solution)
-    before, after = equations.mean_squared_error(start), equations.mean_squared_error(solution)
-    return Fit(images, equations.count, 10 * math.log10(max(before, 1e-30) / max(after, 1e-30)))
+    return solution
+
+
+def _cross_validated_gain(network: nn.Module, folds: list[NormalEquations], start: Phases, ridge: float) -> float:
+    """By how many dB a solution without a fold is better than `start` on that fold, over all folds; may be negative."""
+    before = after = 0.0
+    for left_out in (fold for fold in folds if fold.count):
+        solution = _solution(network, _together(fold for fold in folds if fold is not left_out), start, ridge)
+        before += left_out.mean_squared_error(start) * left_out.count
+        after += left_out.mean_squared_error(solution) * left_out.count
+    gain = 10 * math.log10(max(before, 1e-30) / max(after, 1e-30))
+    return gain if math.isfinite(gain) else -math.inf
 
 
 def _features_and_targets(network: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

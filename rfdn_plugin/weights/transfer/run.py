@@ -53,6 +53,9 @@ class FitImages:
             names = [names[i] for i in np.linspace(0, len(names) - 1, self.most).round().astype(int)]
         self.names: list[str] | list[Path] = names
 
+    def __len__(self) -> int:
+        return len(self.names)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for name in progress(self.names, description='fit', unit='images'):
             try:
@@ -74,6 +77,12 @@ class FitImages:
             return name.read_bytes(), name.suffix
         with reading(self.source) as transaction:
             return transaction.get(name.encode('ascii')) or b'', ''
+
+
+def _takes_colours(identity: Identity) -> bool:
+    """Whether RGB images can go in and be compared with what comes out; an IDN of one channel takes Y from them."""
+    colours = tuple(identity.arguments.get(name, 3) for name in ('num_in_ch', 'num_out_ch'))
+    return colours == (3, 3) or (identity.type == 'IDN' and colours == (1, 1))
 
 
 def _as_tensor(rgb: np.ndarray) -> Tensor:
@@ -98,18 +107,24 @@ def transfer(
         output: A .safetensors or .pth file.
         fit: A folder or LMDB of HR images from which the upsampler is solved; without it, it is resampled.
         most: As many images at most.
-        ridge: See `weights.fit.RIDGE`.
+        ridge: See `fit.RIDGE`.
 
     Returns:
-        What the fit reached, if one was asked for.
+        What the fit is worth, if one was asked for.
 
     Raises:
-        RFDNError: Wrong scale or ending, no images.
+        RFDNError: Wrong scale or ending, no images or too few, or a network that a fit is not possible for.
         OSError: The file cannot be written.
     """
     if scale == identity.upscale:
         raise RFDNError(f'{identity.checkpoint.path} is for x{scale} already: give another --to-scale.')
     layout = layout_for(output, identity.checkpoint.path)
+    if fit is not None and not _takes_colours(identity):
+        colours = [identity.arguments.get(name, 3) for name in ('num_in_ch', 'num_out_ch')]
+        raise RFDNError(
+            f'{identity.checkpoint.path} takes {colours[0]} and gives {colours[1]} channels, and a fit needs a network '
+            'from RGB to RGB, or an IDN of one channel: leave --fit out, the upsampler is resampled.'
+        )
     images = None if fit is None else FitImages(fit, scale, most)
     network = to_scale(identity, scale)
     how, result = f'resampled from x{identity.upscale}', None
@@ -120,7 +135,8 @@ def transfer(
             raise RFDNError(
                 str(error).rstrip('.') + ''.join(f'; {line}' for line in images.left_out()) + '.'
             ) from error
-        how = f'solved by least squares from {result.images} images of {images.source.name}, ridge {ridge:g}'
+        source = f'{result.images} images of {images.source.name}, ridge {ridge:g}'
+        how = f'solved by least squares from {source}' if result.used else f'{how}; a fit from {source} was no better'
         for line in images.left_out():
             print(line)
     if earlier := identity.checkpoint.metadata.get('upsampler'):

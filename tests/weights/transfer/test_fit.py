@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.benchmarks import mean, measure
+from helpers.images import write
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
@@ -112,10 +114,43 @@ def test_the_ridge_pulls_towards_the_start():
     assert (far.weight - start.weight).abs().max() > 0.1
 
 
-def test_fewer_pixels_than_unknowns_still_give_finite_weights():
+@pytest.mark.parametrize('side', [4, 8, 13])
+def test_fewer_pixels_than_unknowns_are_refused(side: int):
+    """16 features have 16 * 9 + 1 = 145 unknowns; an image of 13 x 13 has 121 pixels with all their neighbours."""
+    with pytest.raises(RFDNError, match=f'^{(side - 2) ** 2} LR pixels do not determine 145 weights'):
+        fit_upsampler(_network('RFDN'), [(torch.rand(3, side, side), torch.rand(3, 2 * side, 2 * side))])
+
+
+@pytest.mark.parametrize('count', [1, 2, 6], ids=lambda count: f'{count} images')
+def test_a_fit_that_is_no_better_on_what_was_left_out_is_not_used(count: int):
+    """Noise has nothing that could be learned: the weights before the fit explain the rest of it."""
     network = _network('RFDN')
-    fit_upsampler(network, [(torch.rand(3, 4, 5), torch.rand(3, 8, 10))])
-    assert torch.isfinite(read_phases(network).weight).all()
+    pairs = []
+    for _ in range(count):
+        low = torch.rand(3, 17, 17)
+        with torch.no_grad():
+            pairs.append((low, network(low[None])[0] + 0.1 * torch.randn(3, 34, 34)))
+    before = read_phases(network)
+    result = fit_upsampler(network, pairs, ridge=1e-9)
+    assert not result.used and result.gain < 0
+    assert all(torch.equal(old, new) for old, new in zip(before, read_phases(network), strict=True))
+
+
+@pytest.mark.parametrize('count', [1, 6], ids=lambda count: f'{count} images')
+def test_a_fit_that_is_better_on_what_was_left_out_is_used(count: int):
+    network, other = _network('RFDN'), _network('RFDN')
+    write_phases(other, Phases(read_phases(network).weight * 1.5, read_phases(network).bias))
+    lows = [torch.rand(3, 30, 30) for _ in range(count)]
+    with torch.no_grad():
+        pairs = [(low, other(low[None])[0]) for low in lows]
+    result = fit_upsampler(network, pairs)
+    assert result.used and result.gain > 10
+
+
+@pytest.mark.parametrize('length', [1, 3, 4, 5, 17, 200])
+def test_the_bands_hold_each_row_once(length: int):
+    rows = [row for band in fit._bands(length) for row in range(band.start, band.stop - 2)]
+    assert rows == list(range(length))
 
 
 @pytest.mark.parametrize('pairs', [[], [(torch.rand(3, 2, 8), torch.rand(3, 4, 16))]], ids=['none', 'too small'])
@@ -155,7 +190,7 @@ def test_the_command_fits_and_says_so(weights: Path, photographs: Path, tmp_path
     arguments = ['--to-scale', '2', '--fit', str(photographs), '--images', '4', '-o', str(output)]
     assert main(['transfer', '--weights', str(weights), *arguments]) == 0
     out = capsys.readouterr().out
-    assert 'fitted to 4 images' in out and 'error fell by' in out
+    assert 'fitted to 4 images' in out and 'left out of it the error fell by' in out
     card = read_checkpoint(output).metadata
     assert 'least squares from 4 images' in card['upsampler'] and card['upscale'] == '2'
     assert load_network(output)[1].upscale == 2
@@ -197,6 +232,31 @@ def test_problems_are_found_before_the_work(weights: Path, photographs: Path, tm
         main(['transfer', '--weights', str(weights), '--to-scale', scale, '--fit', str(folder), '-o', str(output)]) == 1
     )
     assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ('channels', 'fits'), [((3, 3), True), ((1, 1), False), ((3, 1), False), ((4, 4), False)], ids=str
+)
+def test_a_fit_needs_a_network_from_rgb_to_rgb(tmp_path: Path, photographs: Path, capsys, channels, fits: bool):
+    arguments = {'upscale': 2, 'num_feat': 8, 'num_block': 1, 'num_in_ch': channels[0], 'num_out_ch': channels[1]}
+    network = NETWORKS['RFDN'](**arguments)
+    write_weights(tmp_path / 'w.pth', network.state_dict(), model_card('RFDN', arguments), 'basicsr')
+    command = ['transfer', '--weights', str(tmp_path / 'w.pth'), '--to-scale', '3', '-o', str(tmp_path / 'o.pth')]
+    assert main([*command, '--fit', str(photographs), '--images', '2']) == (0 if fits else 1)
+    if not fits:
+        message = capsys.readouterr().err
+        assert f'takes {channels[0]} and gives {channels[1]} channels' in message and message.count('\n') == 1
+        assert main(command) == 0
+
+
+def test_the_command_keeps_what_a_fit_does_not_better(weights: Path, tmp_path: Path, capsys):
+    generator = np.random.default_rng(0)
+    write(tmp_path / 'noise/a.png', generator.integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    output = tmp_path / 'o.pth'
+    arguments = ['--to-scale', '2', '--fit', str(tmp_path / 'noise'), '--ridge', '1e-9', '-o', str(output)]
+    assert main(['transfer', '--weights', str(weights), *arguments]) == 0
+    assert 'not fitted: from 1 images' in capsys.readouterr().out
+    assert read_checkpoint(output).metadata['upsampler'].startswith('resampled from x4; a fit from 1 images of noise')
 
 
 @pytest.mark.slow
