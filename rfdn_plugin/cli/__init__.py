@@ -12,7 +12,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from rfdn_plugin.cli import data, doctor, information, leaderboard, training, weights  # noqa: F401  (each registers its commands)
+from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
+    data,
+    doctor,
+    export,
+    information,
+    leaderboard,
+    training,
+    weights,
+)
 from rfdn_plugin.cli.registry import COMMANDS
 from rfdn_plugin.utils.errors import RFDNError, UsageError, explain
 from rfdn_plugin.utils.version import __version__

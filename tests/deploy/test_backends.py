@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.networks import GREY_LEVEL, noise, outputs_of, small_network, small_weights
 from torch import nn
 
 from rfdn_plugin.archs import NETWORKS
@@ -14,30 +15,7 @@ from rfdn_plugin.deploy import backends
 from rfdn_plugin.deploy.export.onnx_model import onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 
-SMALL = {
-    'RFDN': {'num_feat': 12, 'num_block': 2},
-    'RFDN_L': {'num_feat': 12, 'num_block': 2},
-    'E_RFDN': {'num_feat': 12, 'num_block': 2},
-    'IMDN': {'num_feat': 16, 'num_block': 2},
-    'IMDN_R': {'num_feat': 16, 'num_block': 2},
-    'IDN': {'num_feat': 16, 'num_block': 1},
-    'RFANet': {'num_feat': 12, 'num_block': 1},
-}
 SIZES = [(1, 1), (3, 40), (14, 15), (15, 15), (16, 16), (17, 31)]
-GREY_LEVEL = 1 / 255
-
-
-def small(name: str, **arguments) -> nn.Module:
-    return NETWORKS[name](**{**SMALL.get(name, {}), 'upscale': 2, **arguments}).eval()
-
-
-def images(count: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).random((count, 3, height, width), np.float32)
-
-
-def expected(network: nn.Module, x: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        return network(torch.from_numpy(x)).numpy()
 
 
 def require(backend: str) -> None:
@@ -49,23 +27,23 @@ def require(backend: str) -> None:
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_backend_gives_what_the_network_gives_at_every_size(name: str, backend: str) -> None:
     require(backend)
-    network = small(name)
+    network = small_network(name)
     runner = backends.open_model(network, backend=backend, threads=1)
     assert (runner.scale, runner.backend, runner.precision) == (2, backend, 'fp32')
     for height, width in SIZES:
-        x = images(1, height, width)
+        x = noise(1, height, width)
         output = runner(x)
         assert (output.dtype, output.shape) == (np.float32, (1, 3, 2 * height, 2 * width))
-        assert abs(output - expected(network, x)).max() < 1e-2 * GREY_LEVEL
-    batch = images(3, 20, 16)
-    np.testing.assert_allclose(runner(batch), expected(network, batch), atol=1e-2 * GREY_LEVEL)
+        assert abs(output - outputs_of(network, x)).max() < 1e-2 * GREY_LEVEL
+    batch = noise(3, 20, 16)
+    np.testing.assert_allclose(runner(batch), outputs_of(network, batch), atol=1e-2 * GREY_LEVEL)
 
 
 @pytest.mark.parametrize('backend', backends.BACKENDS)
 def test_an_earlier_result_is_not_written_over(backend: str) -> None:
     require(backend)
-    runner = backends.open_model(small('RFDN'), backend=backend, threads=1)
-    x = images(2, 16, 16)
+    runner = backends.open_model(small_network('RFDN'), backend=backend, threads=1)
+    x = noise(2, 16, 16)
     first = runner(x[:1])
     kept = first.copy()
     runner(x[1:])
@@ -75,45 +53,40 @@ def test_an_earlier_result_is_not_written_over(backend: str) -> None:
 @pytest.mark.parametrize('backend', backends.BACKENDS)
 def test_sixteen_bits_are_near_and_are_not_thirty_two(backend: str) -> None:
     require(backend)
-    network = small('RFDN', interpolation_start=True)
-    x = images(1, 24, 24)
+    network = small_network('RFDN', interpolation_start=True)
+    x = noise(1, 24, 24)
     for precision in {'bf16', 'fp16'} & set(backends.precisions_of(backend)):
         try:
             runner = backends.open_model(network, backend=backend, precision=precision, threads=1)
         except RFDNError as error:  # a processor or a model without it: said in one line
             assert precision in str(error)
             continue
-        difference = abs(runner(x) - expected(network, x)).max()
+        difference = abs(runner(x) - outputs_of(network, x)).max()
         assert runner.precision == precision
         assert 1e-5 < difference < 0.05
 
 
 def test_torch_leaves_the_network_and_the_number_of_threads_as_they_were() -> None:
-    network = small('RFDN')
+    network = small_network('RFDN')
     before = torch.get_num_threads()
-    backends.open_model(network, backend='torch', precision='bf16', threads=before + 1)(images(1, 16, 16))
+    backends.open_model(network, backend='torch', precision='bf16', threads=before + 1)(noise(1, 16, 16))
     assert torch.get_num_threads() == before
     assert next(network.parameters()).dtype == torch.float32
 
 
 def test_weights_files_run_with_every_backend(tmp_path: Path) -> None:
-    network = small('E_RFDN')
+    network = small_network('E_RFDN')
     path = tmp_path / 'net_g_latest.pth'
     torch.save({'params_ema': network.state_dict()}, path)
-    x = images(1, 16, 18)
+    x = noise(1, 16, 18)
     for backend in backends.backends_for(path):
         with pytest.raises(RFDNError, match='img-range'):
             backends.open_model(path, backend=backend)
-    from rfdn_plugin.weights.card import model_card
-    from rfdn_plugin.weights.convert import write_weights
-
-    path = tmp_path / 'network.safetensors'
-    card = model_card('E_RFDN', {**SMALL['E_RFDN'], 'upscale': 2})
-    write_weights(path, network.state_dict(), card, 'safetensors')
+    path, network = small_weights(tmp_path, 'E_RFDN')
     assert backends.backends_for(path)[0] == 'torch'
     for backend in backends.backends_for(path):
         output = backends.open_model(path, backend=backend, threads=1)(x)
-        assert abs(output - expected(network, x)).max() < 1e-2 * GREY_LEVEL
+        assert abs(output - outputs_of(network, x)).max() < 1e-2 * GREY_LEVEL
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
@@ -121,7 +94,7 @@ def test_weights_files_run_with_every_backend(tmp_path: Path) -> None:
 def test_onnx_files_also_those_of_another_range(tmp_path: Path, backend: str, img_range: int) -> None:
     require(backend)
 
-    network = small('RFDN')
+    network = small_network('RFDN')
 
     class Foreign(nn.Module):
         upscale = 2
@@ -136,14 +109,14 @@ def test_onnx_files_also_those_of_another_range(tmp_path: Path, backend: str, im
     path = tmp_path / 'model.onnx'
     path.write_bytes(onnx_model(Foreign()).SerializeToString())
     runner = backends.open_model(path, backend=backend, threads=1, img_range=img_range)
-    x = images(1, 18, 20)
-    assert abs(runner(x) - expected(network, x)).max() < 1e-2 * GREY_LEVEL
+    x = noise(1, 18, 20)
+    assert abs(runner(x) - outputs_of(network, x)).max() < 1e-2 * GREY_LEVEL
 
 
 @pytest.mark.parametrize('backend', backends.BACKENDS)
 def test_what_cannot_be_run_is_one_line(tmp_path: Path, backend: str) -> None:
     require(backend)
-    network = small('RFDN')
+    network = small_network('RFDN')
     cases = {
         'no.onnx': None,
         'text.onnx': b'this is text',
@@ -171,7 +144,7 @@ def test_what_cannot_be_run_is_one_line(tmp_path: Path, backend: str) -> None:
 
 def test_an_unknown_backend_and_one_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RFDNError, match='tensorrt'):
-        backends.open_model(small('RFDN'), backend='tensorrt')
+        backends.open_model(small_network('RFDN'), backend='tensorrt')
     import importlib.util
 
     find = importlib.util.find_spec
@@ -180,12 +153,12 @@ def test_an_unknown_backend_and_one_that_is_not_installed(monkeypatch: pytest.Mo
             importlib.util, 'find_spec', lambda name, away=backend: None if name == away else find(name)
         )
         with pytest.raises(RFDNError, match=r'pip install "rfdn-plugin\[\w+\]"'):
-            backends.open_model(small('RFDN'), backend=backend)
-        assert backend not in backends.backends_for(small('RFDN'))
+            backends.open_model(small_network('RFDN'), backend=backend)
+        assert backend not in backends.backends_for(small_network('RFDN'))
 
 
 def test_a_damaged_network_is_told_before_it_is_used() -> None:
-    network = small('RFDN')
+    network = small_network('RFDN')
     with torch.no_grad():
         network.fea_conv.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(RFDNError, match='finite'):

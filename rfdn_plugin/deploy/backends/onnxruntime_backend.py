@@ -40,7 +40,7 @@ class OnnxRuntimeRunner(Runner):
         except Exception as error:  # ONNX Runtime raises a class of its own for every status code
             raise RFDNError(f'{name} is no model that ONNX Runtime can run ({_first_line(error)}).') from error
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        own = self.metadata.get('precision', 'fp32')
+        own = self.metadata.get('exported_precision', 'fp32')
         if precision not in (None, own):
             raise RFDNError(
                 f'{name} is made for {own}, and ONNX Runtime computes in what a model is made for: export it with '

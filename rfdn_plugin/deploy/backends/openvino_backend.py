@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from rfdn_plugin.deploy.backends.runner import Runner
+from rfdn_plugin.deploy.export.openvino_model import card_in
 from rfdn_plugin.utils.errors import RFDNError
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
@@ -38,7 +39,9 @@ class OpenVinoRunner(Runner):
             graph = core.read_model(model=model)
         except Exception as error:  # OpenVINO raises RuntimeError and its own
             raise RFDNError(f'{name} is no model that OpenVINO can read ({_last_line(error)}).') from error
-        own = _own_precision(graph)
+        made_for = _own_precision(graph)
+        # A model for 16-bit floats runs in 32 where the processor has none of its kind.
+        own = made_for if made_for == 'int8' or made_for in _available(core) else 'fp32'
         if (precision == 'int8') != (own == 'int8') and precision is not None:
             raise RFDNError(
                 f'{name} is made for {own}: take that, or export it with --precision {precision}.'
@@ -77,8 +80,10 @@ class OpenVinoRunner(Runner):
 
 
 def _own_precision(graph: Any) -> str:
-    """What a model was made for: int8 where it quantises its activations, else fp32."""
-    return 'int8' if any(node.get_type_name() == 'FakeQuantize' for node in graph.get_ops()) else 'fp32'
+    """What a model was made for: int8 where it quantises its activations, else what its card says."""
+    if any(node.get_type_name() == 'FakeQuantize' for node in graph.get_ops()):
+        return 'int8'
+    return card_in(graph).get('exported_precision', 'fp32')
 
 
 def _available(core: Any) -> set[str]:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from rfdn_plugin.deploy.backends.runner import Runner
+from rfdn_plugin.deploy.inference import inference_form
 
 PRECISIONS = ('fp32', 'bf16', 'fp16')
-_TYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def missing() -> str | None:
@@ -22,19 +22,20 @@ def missing() -> str | None:
 
 
 class TorchRunner(Runner):
-    """A network run by PyTorch in one of the float types, weights and activations alike."""
+    """A network run by PyTorch: in its inference form in fp32 and bf16, as it is in fp16."""
 
     backend = 'torch'
 
     def __init__(self, network: nn.Module, *, precision: str, threads: int, name: str) -> None:
         super().__init__(precision=precision, threads=threads, name=name)
-        self.type = _TYPES[precision]
-        # A copy: the caller's network keeps its type and layout.
-        self.network = copy.deepcopy(network).eval().to(self.type).to(memory_format=torch.channels_last)
+        network = copy.deepcopy(network).eval()  # the caller's keeps its type and layout
+        half = precision == 'fp16'
+        self.network = network.half() if half else inference_form(network, precision=precision)
+        self.type = torch.float16 if half else torch.float32  # of the input
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.type, memory_format=torch.channels_last)
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.type)
         with _threads(self.threads):
             return self.network(x).float().contiguous().numpy()
 

@@ -1,4 +1,8 @@
-"""A network as an ncnn model, by pnnx: a text with the layers (.param) and their weights (.bin)."""
+"""A network as an ncnn model, by pnnx: a text with the layers (.param) and their weights (.bin).
+
+The weights stay 32-bit floats. ncnn halves them itself when it loads them where it computes so (on GPUs and ARM), and
+ncnn 1.0.20261020 reads files of 16-bit weights wrongly on x86: garbage, or the end of the process.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,11 @@ class NcnnModel(NamedTuple):
     bin: bytes
 
 
-def ncnn_model(network: nn.Module, *, half: bool = False) -> NcnnModel:
+def ncnn_model(network: nn.Module) -> NcnnModel:
     """The network as an ncnn model: `data` 3 x H x W, RGB, 0..1, to `output`, any size from the network's smallest.
 
     Args:
         network: In eval mode, on the CPU, with 32-bit weights.
-        half: Keep the weights as 16-bit floats: half the size.
 
     Raises:
         RFDNError: pnnx is not installed, fails, or finds no ncnn layer for something that the network does.
@@ -47,7 +50,7 @@ def ncnn_model(network: nn.Module, *, half: bool = False) -> NcnnModel:
             warnings.simplefilter('ignore')  # of the padding of images that are smaller than the examples
             torch.jit.trace(network, examples[0], check_trace=False).save(str(traced))
         shapes = [f'[{",".join(map(str, example.shape))}]f32' for example in examples]
-        command = [pnnx.EXEC_PATH, traced.name, f'inputshape={shapes[0]}', f'inputshape2={shapes[1]}', f'fp16={half:d}']
+        command = [pnnx.EXEC_PATH, traced.name, f'inputshape={shapes[0]}', f'inputshape2={shapes[1]}', 'fp16=0']
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors='replace', check=False)
         param, weights = Path(folder) / 'network.ncnn.param', Path(folder) / 'network.ncnn.bin'
         if done.returncode != 0 or not (param.is_file() and weights.is_file()):
