@@ -68,6 +68,8 @@ _SUFFIXES = {
 IMAGE_SUFFIXES = frozenset().union(*_SUFFIXES.values(), {'.avif', '.jp2', '.ppm', '.pgm', '.pnm', '.tga'})
 _OPENCV_MODES = {'1', 'L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B', 'I;16L', 'I'}
 _GREY_MODES = {'1', 'L', 'LA', 'La'}
+_PNG_GREY_ALPHA = 4
+_TIFF_BITS = 258
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,9 @@ def _decode(data: bytes, header: Image.Image) -> tuple[np.ndarray, np.ndarray | 
     several = getattr(header, 'n_frames', 1) > 1
     if header.mode not in _OPENCV_MODES or (several and header.format not in ('MPO', 'TIFF')):
         return _decode_with_pillow(header)
+    bits = getattr(header, 'tag_v2', {}).get(_TIFF_BITS, ())
+    if header.format == 'TIFF' and header.mode in ('RGBA', 'LA') and set(bits) == {8}:
+        return _decode_with_pillow(header)  # OpenCV multiplies the colours by alpha
     if header.format in ('JPEG', 'MPO') and b'\xff\xd9' not in data[-4096:]:
         # No end marker: OpenCV before version 5 fills a truncated image with grey and says nothing; Pillow refuses.
         _decode_with_pillow(header)
@@ -302,7 +307,9 @@ def _decode(data: bytes, header: Image.Image) -> tuple[np.ndarray, np.ndarray | 
     if pixels.shape[2] == 4:
         notices.append('alpha')
         alpha = np.ascontiguousarray(pixels[:, :, 3])
-    if header.mode in _GREY_MODES:
+    if header.mode in _GREY_MODES or (
+        header.format == 'PNG' and data[25] == _PNG_GREY_ALPHA
+    ):  # 16 bits: Pillow says RGBA
         return np.ascontiguousarray(pixels[:, :, 0]), alpha, notices
     if alpha is not None:
         return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), alpha, notices

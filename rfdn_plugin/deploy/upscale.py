@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -162,7 +162,8 @@ class Upscaler:
                         done.append(share)
                         report(share)
 
-                    run_in_parts(form, height, width, read, write, tile=way.tile, keep=way.keep, report=tell)
+                    parts = cast(InferenceForm, form)  # the others have one way only
+                    run_in_parts(parts, height, width, read, write, tile=way.tile, keep=way.keep, report=tell)
                 return
             except (MemoryError, RuntimeError) as error:
                 smaller = [other for other in memory.ways(self.form, height, width) if other.bytes < way.bytes]
