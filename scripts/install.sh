@@ -8,15 +8,15 @@ repository=$(cd "$(dirname "$0")/.." && pwd)
 folder=${1:?usage: scripts/install.sh FOLDER [EXTRAS]}
 extras=${2:+[$2]}
 
-suitable() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+suitable() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
 find_python() {
-  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.10 python3 python; do
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.10 python3.14 python3 python; do
     if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && suitable "$candidate"; then
       command -v "$candidate"
       return
     fi
   done
-  echo "install.sh: no Python 3.10, 3.11 or 3.12 found (basicsr builds on none later): install one, or name it in \$PYTHON" >&2
+  echo "install.sh: no Python 3.10 to 3.14 found: install one, or name it in \$PYTHON" >&2
   return 1
 }
 
@@ -30,7 +30,12 @@ if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
   "${pip[@]}" --upgrade pip setuptools wheel cython numpy
   "${pip[@]}" 'torch>=2.3' 'torchvision>=0.18'
   # With build isolation pip would download a second torch only to build basicsr, which is pure Python.
-  "${pip[@]}" --no-build-isolation 'basicsr>=1.4.2'
+  # Its setup.py reads the version with exec() and locals(), which Python 3.13 took apart (PEP 667): there exec() is
+  # called as before for the time of the build, from a sitecustomize.py that only this build sees.
+  shim=$(mktemp -d)
+  cp "$repository/scripts/basicsr_build/sitecustomize.py" "$shim"
+  PYTHONPATH=$shim "${pip[@]}" --no-build-isolation 'basicsr>=1.4.2'
+  rm -r "$shim"
   "${pip[@]}" --no-build-isolation --editable "$repository$extras"
   echo "$wanted" >"$folder/installed"
 else

@@ -103,3 +103,26 @@ def test_the_supervisor_starts_a_training_again_until_it_ends(tmp_path: Path):
     assert result.returncode == 0
     lines = [line.split(' ', 1)[1] for line in (tmp_path / 'log.supervisor').read_text().splitlines()]
     assert lines == ['start', 'exit 1', 'start', 'exit 0']
+
+
+def test_curves_of_a_resumed_run(tmp_path: Path):
+    """Lines that a resumed run repeats count once, with their later values; hours add up over the logs."""
+    pytest.importorskip('matplotlib')
+
+    def line(iteration: int, loss: str) -> str:
+        return (
+            f'2026-01-01 00:00:00,000 INFO: [train..][epoch:  0, iter:{iteration:8,}, lr:(1.000e-03,)] '
+            f'[eta: 1:00:00, 4 it/s, time (data): 0.250 (0.003), 1.7 GB] l_pix: {loss}\n'
+        )
+
+    (tmp_path / 'a.log').write_text(line(900, '3e-2') + line(1000, '2e-2') + '\t # psnr: 36.5\tBest: 36.5 @ 1000 iter\n')
+    (tmp_path / 'b.log').write_text(line(1000, '1e-2') + '\t # psnr: 36.6\tBest: 36.6 @ 1000 iter\n' + line(1100, '1e-2'))
+    result = run('curve.py', tmp_path / 'a.log', tmp_path / 'b.log', '--out', tmp_path / 'curve')
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / 'curve.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['iteration'], row['loss'], row['psnr']) for row in rows] == [
+        ('900', '0.03', ''), ('1000', '0.01', '36.6'), ('1100', '0.01', ''),
+    ]  # fmt: skip
+    assert float(rows[-1]['hours']) == pytest.approx(1100 / 4 / 3600, abs=1e-4)
+    assert Image.open(tmp_path / 'curve.png').size[0] > 500

@@ -1,0 +1,87 @@
+"""Training curves of the shipped weights: loss and Set5 over iterations and over hours, from the logs of a run.
+
+    python scripts/zoo/curve.py LOG [LOG ...] --out docs/zoo_RFDN_x2     # writes .csv and .png
+
+Logs are read in the order given. Where a resumed run repeats iterations, the later line counts. Hours are those of the
+training steps alone, as the log gives them: without validation and without the time between two starts.
+"""
+import argparse
+import csv
+import re
+from pathlib import Path
+
+STEP = re.compile(r'iter:\s*([\d,]+), lr:\(([\d.e+-]+),.*?([\d.]+) it/s.*?l_pix: ([\d.e+-]+)')
+VALIDATION = re.compile(r'# psnr: ([\d.]+)\s+Best: [\d.]+ @ \d+ iter')
+
+
+def read(logs: list[Path]) -> list[dict[str, float | None]]:
+    """One row for each line of progress: iteration, hours, lr, loss, and PSNR-Y on Set5 where it was measured."""
+    rows: dict[int, dict[str, float | None]] = {}
+    for log in logs:
+        iteration = 0
+        for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
+            if step := STEP.search(line):
+                iteration = int(step[1].replace(',', ''))
+                rows[iteration] = {
+                    'iteration': iteration, 'lr': float(step[2]), 'rate': float(step[3]), 'loss': float(step[4]), 'psnr': None,
+                }  # fmt: skip
+            elif (value := VALIDATION.search(line)) and iteration in rows:
+                rows[iteration]['psnr'] = float(value[1])
+    ordered = [rows[iteration] for iteration in sorted(rows)]
+    seconds, before = 0.0, 0
+    for row in ordered:
+        seconds += (row['iteration'] - before) / row.pop('rate')
+        before = row['iteration']
+        row['hours'] = seconds / 3600
+    return ordered
+
+
+def draw(rows: list[dict], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 7), layout='constrained')
+    measured = [row for row in rows if row['psnr'] is not None]
+    above.plot([row['iteration'] for row in measured], [row['psnr'] for row in measured], '.-', color='tab:blue')
+    above.set(ylabel='Set5, PSNR-Y in dB (averaged weights)', xlabel='iterations')
+    hours = above.secondary_xaxis('top', functions=_axes(rows))
+    hours.set_xlabel('hours of training steps on one thread')
+    width = max(1, len(rows) // 60)
+    means = [sum(row['loss'] for row in rows[i:i + width]) / width for i in range(0, len(rows) - width + 1, width)]
+    below.plot([rows[i + width // 2]['iteration'] for i in range(0, len(rows) - width + 1, width)], means, color='tab:orange')
+    below.set(ylabel=f'L1 loss, mean of {width * 100} iterations', xlabel='iterations', yscale='log')
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    partial = file.with_name(file.name + '.partial')
+    figure.savefig(partial, dpi=110, format='png')
+    partial.rename(file)
+
+
+def _axes(rows: list[dict]):
+    import numpy
+
+    iterations, hours = [row['iteration'] for row in rows], [row['hours'] for row in rows]
+    return (lambda x: numpy.interp(x, iterations, hours)), (lambda x: numpy.interp(x, hours, iterations))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('logs', type=Path, nargs='+')
+    parser.add_argument('--out', type=Path, required=True, help='without its ending')
+    arguments = parser.parse_args()
+    rows = read(arguments.logs)
+    if not rows:
+        parser.error('no line of progress in these logs')
+    with open(arguments.out.with_suffix('.csv'), 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, ['iteration', 'hours', 'lr', 'loss', 'psnr'])
+        writer.writeheader()
+        writer.writerows({**row, 'hours': f'{row["hours"]:.4f}'} for row in rows)
+    draw(rows, arguments.out.with_suffix('.png'))
+    best = max((row for row in rows if row['psnr'] is not None), key=lambda row: row['psnr'], default=rows[-1])
+    print(f'{rows[-1]["iteration"]} iterations in {rows[-1]["hours"]:.2f} hours; best {best["psnr"]} at {best["iteration"]}')
+
+
+if __name__ == '__main__':
+    main()
