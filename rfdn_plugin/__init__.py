@@ -2,7 +2,7 @@
 
 Importing this package imports neither torch nor basicsr. As soon as somebody imports `basicsr`, it is patched where
 today's libraries broke it (`rfdn_plugin.compat`), and its registries know the networks, `RFDNModel` and our dataset;
-mmengine's `MODELS` knows the networks as soon as `mmengine.model` is imported.
+mmengine's `MODELS` knows the networks as soon as `mmengine.registry` is imported.
 
 `rfdn_plugin.load` gives a network with its weights, `rfdn_plugin.upscale` enlarges an image; both import torch when they
 are first used.
@@ -49,4 +49,4 @@ def _register_with_mmengine() -> None:
 
 compat.install()
 compat.when_imported('basicsr', _register_with_basicsr)
-compat.when_imported('mmengine.model', _register_with_mmengine)
+compat.when_imported('mmengine.registry', _register_with_mmengine)

@@ -1,30 +1,35 @@
-"""The only file that touches the problems of BasicSR 1.4.2 and of the libraries under it: one function a problem.
+"""Patches of what crashes: BasicSR 1.4.2 on today's torch, torchvision, lmdb, SciPy and W&B. One function a problem.
 
 `install()` is called by `import rfdn_plugin`. It puts two finders on `sys.meta_path` and imports nothing itself:
 
 * one at the end, asked only for modules that nobody else has, supplies modules that libraries have removed;
 * one at the front calls back as soon as a module that was waited for has been imported.
 
-The patches of BasicSR are applied by that callback, so they hold for every user of the `basicsr` package, whether it is
-imported before or after `rfdn_plugin`. `tests/test_compat.py` holds a test for each problem that fails when the problem is
-gone upstream, so that its patch can be taken out.
+The patches are applied by that callback, so they hold for every user of the `basicsr` package, whether it is imported
+before or after `rfdn_plugin`, and change nothing that works. What a training of ours replaces beyond them, for as long as
+it runs, is in `training.hooks`. `tests/test_compat.py` holds a test for each problem that fails when the problem is gone
+upstream, so that its patch can be taken out.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.abc
+# Nothing is imported here that takes longer than a millisecond: whoever imports the package, or has `rfdn autoload on`,
+# pays for it at each start of Python. What a patch needs it imports when it is applied.
 import importlib.machinery
 import importlib.util
-import inspect
 import os
-import secrets
-import subprocess
 import sys
-import types
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable, Sequence
+    from importlib.abc import Loader, MetaPathFinder
+    from typing import Any
+
+    import torch
+else:  # what the import system asks for is methods, not these classes
+    Loader, MetaPathFinder = type('Loader', (), {}), type('MetaPathFinder', (), {})
 
 
 # --- modules that were removed -------------------------------------------------------------------------------------
@@ -32,7 +37,7 @@ def _functional_tensor(module: types.ModuleType) -> None:
     """torchvision 0.17 removed `transforms.functional_tensor`; basicsr/data/degradations.py imports one name of it."""
     from torchvision.transforms.functional import rgb_to_grayscale
 
-    module.rgb_to_grayscale = rgb_to_grayscale
+    module.__dict__['rgb_to_grayscale'] = rgb_to_grayscale
 
 
 def _scipy_filters(module: types.ModuleType) -> None:
@@ -48,7 +53,7 @@ _REMOVED_MODULES: dict[str, Callable[[types.ModuleType], None]] = {
 }
 
 
-class _RemovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _RemovedModules(MetaPathFinder, Loader):
     """Stands last on `sys.meta_path`: a library that still has the module is never overruled."""
 
     def find_spec(
@@ -64,7 +69,7 @@ class _RemovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 # --- calling back after an import ----------------------------------------------------------------------------------
-class _AfterImport(importlib.abc.MetaPathFinder):
+class _AfterImport(MetaPathFinder):
     """Stands first on `sys.meta_path` and finds a waited-for module as usual, with its loader followed by a call."""
 
     def __init__(self) -> None:
@@ -87,11 +92,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
         def execute_and_call(module: types.ModuleType) -> None:
             execute(module)
-            loader.exec_module = execute  # the wrapper served its import; a reload finds a spec and wraps anew
+            loader.exec_module = execute  # type: ignore[method-assign]  # the wrapper served its import; a reload finds a spec and wraps anew
             for callback in self.callbacks[fullname]:
                 callback()
 
-        loader.exec_module = execute_and_call
+        loader.exec_module = execute_and_call  # type: ignore[method-assign]
         return spec
 
 
@@ -144,6 +149,9 @@ def _is_ours(registered: Any) -> bool:
 
 
 def _step_aside(registry: Any, name: str, ours: type, owner: Any) -> None:
+    import inspect
+    import warnings
+
     alias = f'{name}_{__package__}'
     registry._obj_map[name], registry._obj_map[alias] = owner, ours
     try:
@@ -162,7 +170,6 @@ def patch_basicsr() -> None:
     """Apply every patch below; called once basicsr has been imported."""
     yield_names()
     share_lmdb_environments()
-    resume_anywhere()
     distribute_without_gpu()
     offer_every_optimizer()
 
@@ -181,7 +188,7 @@ def yield_names() -> None:
         else:
             original(self, name, obj, suffix)
 
-    do_register.original = original
+    do_register.original = original  # type: ignore[attr-defined]
     Registry._do_register = do_register
 
 
@@ -214,65 +221,8 @@ def share_lmdb_environments() -> None:
     FileClient._backends['lmdb'] = SharedLmdbBackend
 
 
-def resume_anywhere() -> None:
-    """`load_resume_state` needs a GPU, looks below the working directory only, and takes a torn file."""
-    import basicsr.train
-
-    basicsr.train.load_resume_state = load_resume_state
-
-
-def load_resume_state(opt: dict) -> dict | None:
-    """The training state to go on from, on the CPU: the optimizers copy it to where their weights are.
-
-    With `--auto_resume` it is the newest whole one in the experiment's own `training_states` folder; a file that was
-    torn by a kill or a full disk is passed over with a warning.
-
-    Args:
-        opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded, and
-            `resumed_iteration` and `resumed_epoch` are set.
-
-    Raises:
-        OSError, RuntimeError, pickle.UnpicklingError: `path.resume_state` cannot be read.
-    """
-    from basicsr.utils import check_resume
-
-    path = opt['path']
-    if opt['auto_resume']:
-        path['resume_state'] = newest_whole_state(path['training_states'], path['models'])
-    if not path.get('resume_state'):
-        return None
-    state = _load(path['resume_state'])
-    opt['resumed_iteration'], opt['resumed_epoch'] = state['iter'], state['epoch']
-    check_resume(opt, state['iter'])
-    return state
-
-
-def newest_whole_state(states: str | os.PathLike, models: str | os.PathLike) -> str | None:
-    """The newest `.state` file of a folder that can be read, as can the networks of its iteration; None without one."""
-    names = [name for name in os.listdir(states) if name.endswith('.state')] if os.path.isdir(states) else []
-    iterations = [int(stem) for stem in (name.removesuffix('.state') for name in names) if stem.isdigit()]
-    for iteration in sorted(iterations, reverse=True):
-        path = os.path.join(states, f'{iteration}.state')
-        try:
-            _load(path)
-            _load(os.path.join(models, f'net_g_{iteration}.pth'))
-        except Exception as error:  # a torn file fails in many ways: zip, pickle, end of file
-            reason = str(error).strip().partition('\n')[0]
-            print(f'Cannot resume from iteration {iteration} ({type(error).__name__}: {reason}).', flush=True)
-            continue
-        return path
-    return None
-
-
-def _load(path: str) -> Any:
-    import torch
-
-    return torch.load(path, map_location='cpu', weights_only=True)
-
-
 def distribute_without_gpu() -> None:
     """The launchers divide by the number of GPUs, ask for NCCL, and DDP is given a CUDA device, also where none is."""
-    import torch
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import dist_util
     from torch.nn.parallel import DistributedDataParallel
@@ -284,7 +234,7 @@ def distribute_without_gpu() -> None:
             return DistributedDataParallel(net, find_unused_parameters=self.opt.get('find_unused_parameters', False))
         return original(self, net)
 
-    model_to_device.original = original
+    model_to_device.original = original  # type: ignore[attr-defined]
     BaseModel.model_to_device = model_to_device
     dist_util._init_dist_pytorch = _start_torchrun_process
     dist_util._init_dist_slurm = _start_slurm_process
@@ -305,6 +255,8 @@ def _start_torchrun_process(backend: str = 'nccl', **settings: Any) -> None:
 
 def _start_slurm_process(backend: str = 'nccl', port: int | None = None) -> None:
     """Join the process group of an `srun`: what torchrun would put into the environment is taken from SLURM's."""
+    import subprocess
+
     hosts = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
     first_host = subprocess.run(hosts, check=True, capture_output=True, text=True).stdout.split()[0]
     if port is not None:
@@ -328,7 +280,7 @@ def offer_every_optimizer() -> None:
             raise ValueError(
                 f'train.optim_g.type: {optim_type} is no optimizer of torch.optim: take for example Adam or AdamW.'
             )
-        return cls(params, lr=lr, **settings)
+        return cls(params, **{'lr': lr, **settings})
 
     BaseModel.get_optimizer = get_optimizer
 
@@ -336,6 +288,9 @@ def offer_every_optimizer() -> None:
 # --- patches of what it logs with ------------------------------------------------------------------------------------
 def name_wandb_runs() -> None:
     """W&B removed `util.generate_id`, from which `init_wandb_logger` takes the name of a new run."""
+    import functools
+    import secrets
+
     import wandb.util
 
     if not hasattr(wandb.util, 'generate_id'):

@@ -41,6 +41,14 @@ def test_importing_the_plugin_imports_nothing_heavy():
     )
 
 
+def test_importing_the_plugin_takes_no_time():
+    """The best of five interpreters, in which nothing else has been imported."""
+    code = 'import time; start = time.perf_counter(); import rfdn_plugin; print(time.perf_counter() - start)'
+    command = [sys.executable, '-c', code]
+    seconds = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    assert min(seconds) < 0.05, seconds
+
+
 def test_functional_tensor_is_still_missing_upstream():
     result = run_code('import basicsr')
     assert result.returncode != 0 and 'functional_tensor' in result.stderr, 'upstream is fixed: drop _functional_tensor'
@@ -156,7 +164,13 @@ def test_mmengine_knows_the_networks_in_either_order():
     assert_runs("""
         import rfdn_plugin
         from mmengine.registry import MODELS
+        assert MODELS.get('RFDN').__module__ == 'rfdn_plugin.archs.rfdn'
         assert MODELS.build(dict(type='RFDN', upscale=2)).upscale == 2
+    """)
+    assert_runs("""
+        from mmengine.registry import MODELS
+        import rfdn_plugin
+        assert MODELS.get('RFDN').__module__ == 'rfdn_plugin.archs.rfdn'
     """)
     assert_runs("""
         import mmengine.model
@@ -204,67 +218,6 @@ def test_lmdb_still_refuses_a_second_open(small_lmdb: Path):
 
 def test_one_lmdb_serves_two_datasets_and_a_forked_worker(small_lmdb: Path):
     assert_runs('import rfdn_plugin\n' + textwrap.dedent(OPEN_TWICE.replace('PATH', repr(str(small_lmdb)))))
-
-
-# --- resuming ------------------------------------------------------------------------------------------------------
-WRITE_STATES = """
-    import torch, os, rfdn_plugin, basicsr
-    root = os.path.abspath('root/experiments/name')
-    for folder in ('models', 'training_states'):
-        os.makedirs(f'{root}/{folder}')
-    for iteration in (10, 20):
-        state = {'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}
-        torch.save(state, f'{root}/training_states/{iteration}.state')
-        torch.save({'params': {'w': torch.zeros(1)}}, f'{root}/models/net_g_{iteration}.pth')
-    opt = {'auto_resume': True, 'name': 'name', 'network_g': {}, 'path': {
-        'training_states': f'{root}/training_states', 'models': f'{root}/models', 'resume_state': None}}
-    os.makedirs('elsewhere'); os.chdir('elsewhere')
-"""
-
-
-def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only():
-    result = run_code("""
-        import rfdn_plugin, inspect
-        rfdn_plugin.compat.resume_anywhere = lambda: None
-        import basicsr.train
-        source = inspect.getsource(basicsr.train.load_resume_state)
-        assert "osp.join('experiments'" in source and 'torch.cuda.current_device()' in source
-    """)
-    assert result.returncode == 0, 'upstream is fixed: drop resume_anywhere\n' + result.stderr
-
-
-def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
-    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
-        from basicsr.train import load_resume_state
-        assert load_resume_state(opt)['iter'] == 20 and opt['resumed_iteration'] == 20
-        assert opt['path']['pretrain_network_g'].endswith('net_g_20.pth')
-    """)
-    assert_runs(code, cwd=tmp_path)
-
-
-@pytest.mark.parametrize('torn', ['training_states/20.state', 'models/net_g_20.pth'])
-def test_auto_resume_passes_over_a_torn_checkpoint(tmp_path: Path, torn: str):
-    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent(f"""
-        import basicsr.train
-        path = f'{{root}}/{torn}'
-        content = open(path, 'rb').read()
-        open(path, 'wb').write(content[:len(content) // 2])
-        assert basicsr.train.load_resume_state(opt)['iter'] == 10
-    """)
-    assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path)
-
-
-def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
-    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
-        import basicsr.train, pickle
-        class Hostile:
-            def __reduce__(self):
-                return os.system, ('touch ../ran',)
-        torch.save(Hostile(), f'{root}/training_states/30.state')
-        assert basicsr.train.load_resume_state(opt)['iter'] == 20
-        assert not os.path.exists('../ran')
-    """)
-    assert_runs(code, cwd=tmp_path)
 
 
 # --- optimizers ----------------------------------------------------------------------------------------------------

@@ -2,12 +2,9 @@
 
 
 def register_with_basicsr() -> None:
-    """Make BasicSR's registries know `RFDNModel` and our losses, which register themselves, and its training ours.
-
-    Not by its name here: where the import of `rfdn_model` is what imported basicsr, it is still under way.
-    """
+    """Make BasicSR's registries know `RFDNModel` and our losses, which register themselves, and know when it trains ours."""
     import rfdn_plugin.models.losses
     import rfdn_plugin.models.rfdn_model  # noqa: F401
-    from rfdn_plugin.training.hooks import install
+    from rfdn_plugin.training.hooks import watch
 
-    install()
+    watch()

@@ -21,6 +21,7 @@ from rfdn_plugin.models.step import Speed
 from rfdn_plugin.models.validation import ValidatedModel
 from rfdn_plugin.training import checkpoints, rates, resume
 from rfdn_plugin.training.monitor import DivergedError, LossWatch
+from rfdn_plugin.training.session import Session
 from rfdn_plugin.training.signals import INTERRUPTED
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
@@ -42,6 +43,7 @@ class RFDNModel(ValidatedModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.speed = Speed.of(opt.get('train') or {})
         self._rates = rates.said(opt.get('train') or {})
+        self.session = Session()
         super().__init__(opt)
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -62,7 +64,10 @@ class RFDNModel(ValidatedModel):
         self.loss_watch = LossWatch(train.get('loss_limit', 100), self.opt.get('world_size', 1))
         self._network = self.speed.compiled(self.net_g)
         get_root_logger().info(self.speed.describe(self.optimizer_g, self.device))
-        resume.train_with(self)
+
+    def join(self, session: Session) -> None:
+        """Take part in a training: heed its signals, and give it the model to save after an error."""
+        self.session, session.model = session, self
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As SRModel, in the memory layout of `train.channels_last`."""
@@ -150,9 +155,9 @@ class RFDNModel(ValidatedModel):
         self.intact = True
         with self._explained_divergence():
             self.loss_watch.add(current_iter, losses)
-        asked = resume.signals().stop_requested(self.device, current_iter, together=self.opt['dist'])
+        asked = self.session.signals.stop_requested(self.device, current_iter, together=self.opt['dist'])
         if asked is not None:
-            self.save(resume.current_epoch(), current_iter)
+            self.save(self.session.epoch(), current_iter)
             self._leave(asked)
 
     def _leave(self, asked: str) -> None:
@@ -166,13 +171,11 @@ class RFDNModel(ValidatedModel):
         One process leaves at once, and makes up for the validation when it is resumed; several leave together after the
         next iteration.
         """
-        asked = resume.signals().first
+        asked = self.session.signals.first
         if asked is None or not self.intact:
             return
         if self.iteration > self.saved_iteration and self.opt['rank'] == 0:
-            with self._explained_divergence():
-                self.loss_watch.look()
-            self._write(resume.current_epoch(), self.iteration)
+            self.save_alone()
         if not self.opt['dist']:
             self._leave(signal.Signals(asked).name)
 
@@ -237,7 +240,7 @@ class RFDNModel(ValidatedModel):
         except DivergedError as error:
             self.intact = False
             models, states = self.opt['path']['models'], self.opt['path']['training_states']
-            state = compat.newest_whole_state(states, models)
+            state = resume.newest_whole_state(states, models)
             iteration = None if state is None else os.path.basename(state).removesuffix('.state')
             good = 'there is no checkpoint yet'
             if iteration is not None:
@@ -264,9 +267,20 @@ class RFDNModel(ValidatedModel):
             self.loss_watch.check()
         self._write(epoch, current_iter)
 
+    def save_alone(self) -> None:
+        """Save the present iteration without the other processes, which may not answer any more.
+
+        Raises:
+            DivergedError, RFDNError: As `save`.
+        """
+        with self._explained_divergence():
+            self.loss_watch.look()
+        self._write(self.session.epoch(), self.iteration)
+
     def _write(self, epoch: int, current_iter: int | str) -> None:
         """`save`, of weights whose losses have been looked at."""
         try:
+            self.session.check_lock()
             super().save(epoch, current_iter)
         except RFDNError:
             self.intact = False  # what could not be written now is not tried again on the way out
@@ -282,7 +296,7 @@ class RFDNModel(ValidatedModel):
             if self.best_metric_results[dataset][best['metric']]['iter'] == self.iteration:
                 self.save(-1, 'best')
         if self.saved_iteration == self.iteration:  # BasicSR saves before it validates
-            self.save_training_state(resume.current_epoch(), self.iteration)
+            self.save_training_state(self.session.epoch(), self.iteration)
 
     @master_only
     def _keep_newest(self) -> None:
@@ -353,6 +367,7 @@ class RFDNModel(ValidatedModel):
             self.loss_watch.restore(resume_state['losses'])
         if resume_state.get('scaler') and self.scaler.is_enabled():
             self.scaler.load_state_dict(resume_state['scaler'])
+        self.session.catch_up()
 
 
 compat.register(MODEL_REGISTRY, RFDNModel)

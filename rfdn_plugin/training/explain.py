@@ -6,17 +6,21 @@ import contextlib
 import sys
 import urllib.error
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin.utils.errors import RFDNError
 
+if TYPE_CHECKING:
+    from rfdn_plugin.training.session import Session
+
 
 @contextlib.contextmanager
-def nothing_lost(options: dict[str, Any], launcher: str) -> Iterator[None]:
+def nothing_lost(session: Session, options: dict[str, Any], launcher: str) -> Iterator[None]:
     """After an error in the block, save what was trained since the last checkpoint, and say what happened in a line.
 
     Args:
-        options: Those of the training.
+        session: The training.
+        options: Its options.
         launcher: What started its processes, `none` where nothing did.
 
     Raises:
@@ -24,13 +28,11 @@ def nothing_lost(options: dict[str, Any], launcher: str) -> Iterator[None]:
     """
     import torch
 
-    from rfdn_plugin.training.resume import rescue
-
     try:
         yield
     except Exception as error:
         message = explanation(error, options, launcher, torch.cuda.OutOfMemoryError)
-        iteration = rescue()
+        iteration = session.rescue()
         saved = f'saved iteration {iteration}: --auto_resume goes on from there.' if iteration is not None else ''
         if message is None:
             if saved:

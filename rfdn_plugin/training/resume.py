@@ -1,4 +1,4 @@
-"""Going on exactly where a training stopped: the place in the epoch and the random numbers.
+"""Going on exactly where a training stopped: the newest whole checkpoint, and the state of the random numbers.
 
 BasicSR goes back to the first batch of the epoch and seeds its random numbers anew. Here a resumed run continues with the
 next batch, and on a CPU ends with the same weights, bit for bit, as one that was never interrupted, where the samples do
@@ -8,98 +8,68 @@ not depend on the worker that reads them: with `FastPairedImageDataset` and `sam
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from rfdn_plugin.training.signals import StopSignals
+from rfdn_plugin.training.checkpoints import numbered
 from rfdn_plugin.utils.errors import RFDNError
-
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
-    from rfdn_plugin.data.training.dataset import EpochSampler
-    from rfdn_plugin.models.rfdn_model import RFDNModel
+from rfdn_plugin.weights.checkpoint import read_pickle
 
 
-class _Run:
-    """What this process's training knows about itself; BasicSR's loop keeps its epoch in a local variable."""
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """The training state to go on from, on the CPU: the optimizers copy it to where their weights are.
 
-    sampler: EpochSampler | None = None
-    validation_loaders: Sequence[DataLoader] = ()
-    model: RFDNModel | None = None
-    signals = StopSignals()
-
-
-def current_epoch() -> int:
-    """The epoch that the training of this process is in."""
-    return _Run.sampler.epoch if _Run.sampler is not None else 0
-
-
-def catch_signals(launched: bool) -> None:
-    """From now on signals ask the training of this process to save and leave; `launched` as in `StopSignals.catch`."""
-    _Run.signals = StopSignals()
-    _Run.signals.catch(launched)
-
-
-def signals() -> StopSignals:
-    """The signals that this process's training has had."""
-    return _Run.signals
-
-
-def read_with(sampler: EpochSampler, validation_loaders: Sequence[DataLoader]) -> None:
-    """A training begins in this process: name what it reads, for `current_epoch` and `catch_up`."""
-    _Run.sampler, _Run.validation_loaders, _Run.model = sampler, validation_loaders, None
-
-
-def train_with(model: RFDNModel) -> None:
-    """Name the model that this process trains, for `catch_up` and `rescue`."""
-    _Run.model = model
-
-
-def catch_up(val: dict[str, Any] | None, tb_logger: Any) -> None:
-    """Validate what an interruption kept from it: BasicSR saves an iteration first and validates it then.
+    BasicSR's function of this name needs a GPU, looks below the working directory only, and takes a torn file. Here it
+    is, with `--auto_resume`, the newest whole one in the experiment's own `training_states` folder.
 
     Args:
-        val: The option section of that name.
-        tb_logger: TensorBoard's writer, or None.
-    """
-    model = _Run.model
-    if model is None or val is None or model.iteration == 0 or model.iteration % val['val_freq']:
-        return
-    for loader in _Run.validation_loaders:  # the model leaves out what it has validated
-        model.validation(loader, model.iteration, tb_logger, val['save_img'])
-
-
-def rescue() -> int | None:
-    """After an error that is not the model's (its data, another process): save what has been trained since.
-
-    Returns:
-        The iteration that was saved; None where there was nothing new, or nothing worth saving.
+        opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded, and
+            `resumed_iteration` and `resumed_epoch` are set.
 
     Raises:
-        RFDNError: It cannot be written.
+        RFDNError: `path.resume_state` cannot be read.
     """
-    model, _Run.model = _Run.model, None
-    if model is None or not model.intact or model.iteration <= model.saved_iteration or model.opt['rank'] != 0:
+    from basicsr.utils import check_resume
+
+    path = opt['path']
+    if opt['auto_resume']:
+        path['resume_state'] = newest_whole_state(path['training_states'], path['models'])
+    if not path.get('resume_state'):
         return None
-    try:
-        model.loss_watch.check(together=False)  # the other processes may not answer any more
-    except RFDNError:
-        return None
-    model.save(current_epoch(), model.iteration)
-    return model.iteration
+    state = read_pickle(Path(path['resume_state']))
+    opt['resumed_iteration'], opt['resumed_epoch'] = state['iter'], state['epoch']
+    check_resume(opt, state['iter'])
+    return state
+
+
+def newest_whole_state(states: str | os.PathLike, models: str | os.PathLike) -> str | None:
+    """The newest `.state` file of a folder that can be read, as can the networks of its iteration; None without one.
+
+    A file that was torn by a kill or a full disk is passed over with a line that says so.
+    """
+    for iteration in reversed(numbered(states, '', '.state')):
+        path = Path(states, f'{iteration}.state')
+        try:
+            read_pickle(path)
+            read_pickle(Path(models, f'net_g_{iteration}.pth'))
+        except (RFDNError, OSError) as error:
+            print(f'Cannot resume from iteration {iteration}: {error}', flush=True)
+            continue
+        return str(path)
+    return None
 
 
 def random_state() -> dict[str, Any]:
     """The state of Python's, NumPy's and torch's random numbers, as plain values and tensors."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state(legacy=True)
     return {
         'python': random.getstate(),
-        'numpy': [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        'numpy': [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
         'torch': torch.get_rng_state(),
     }
 

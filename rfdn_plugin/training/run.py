@@ -15,7 +15,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rfdn_plugin.training.session import Session
+    from rfdn_plugin.utils.lock import Lock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,22 +54,29 @@ def train(args: argparse.Namespace) -> int:
     options = load_training_options(args.opt, args.force_yml)
     if args.basicsr_debug and not options['name'].startswith('debug'):
         options['name'] = f'debug_{options["name"]}'  # as BasicSR will call it
+    from rfdn_plugin.training.session import Session
+
+    session = Session()
     with contextlib.ExitStack() as held, launch.joined(args.launcher, options):
-        if not launch.first_decides(args.launcher, lambda: _is_to_train(options, args, held)):
+        if not launch.first_decides(args.launcher, lambda: _is_to_train(options, args, session, held)):
             return 0
         from basicsr.train import train_pipeline
+        from basicsr.utils.registry import MODEL_REGISTRY
 
         from rfdn_plugin.training.explain import nothing_lost
-        from rfdn_plugin.training.resume import catch_signals
+        from rfdn_plugin.training.hooks import hooked, joins_session
 
-        if options['model_type'] == 'RFDNModel':  # which looks at what was caught
-            catch_signals(launched=args.launcher != 'none')
-        with nothing_lost(options, args.launcher):
+        if joins_session(MODEL_REGISTRY.get(options['model_type'])):  # which looks at what was caught
+            held.callback(session.signals.release)
+            session.signals.catch(launched=args.launcher != 'none')
+        with nothing_lost(session, options, args.launcher), hooked(session, options, is_trial=args.basicsr_debug):
             _run(train_pipeline, options, args)
     return 0
 
 
-def _is_to_train(options: dict[str, Any], args: argparse.Namespace, held: contextlib.ExitStack) -> bool:
+def _is_to_train(
+    options: dict[str, Any], args: argparse.Namespace, session: Session, held: contextlib.ExitStack
+) -> bool:
     """Whether there is something to train, and nothing against it; `held` then holds the lock of the experiment.
 
     Raises:
@@ -73,7 +84,7 @@ def _is_to_train(options: dict[str, Any], args: argparse.Namespace, held: contex
     """
     from rfdn_plugin.training import launch, preflight
 
-    held.enter_context(_locked('experiments', options['name']))
+    session.lock = held.enter_context(_locked('experiments', options['name']))
     if args.auto_resume and _is_finished(options):
         print(
             f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
@@ -110,15 +121,15 @@ def _is_to_test(options: dict[str, Any], args: argparse.Namespace, held: context
 
 
 @contextlib.contextmanager
-def _locked(parent: str, name: str) -> Iterator[None]:
+def _locked(parent: str, name: str) -> Iterator[Lock]:
     """The lock of a folder below the working directory, beside it, since BasicSR renames the folder itself."""
     from rfdn_plugin.utils.lock import Lock
 
     folder = Path(parent)
     was_there = folder.is_dir()
     try:
-        with Lock(folder / f'.{name}.lock', str(folder / name), 'choose another name'):
-            yield
+        with Lock(folder / f'.{name}.lock', str(folder / name), 'choose another name') as lock:
+            yield lock
     finally:
         if not was_there:
             with contextlib.suppress(OSError):  # not empty: something was made

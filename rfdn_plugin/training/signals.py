@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -31,6 +32,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.first: int | None = None
         """The first signal that came; None before."""
+        self._before: dict[int, Any] = {}
+        self._merges = False
         self._count = 0
         self._last = -float('inf')
 
@@ -46,7 +49,13 @@ class StopSignals:
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is None or (name == 'SIGHUP' and not launched and signal.getsignal(number) is signal.SIG_IGN):
                 continue
-            signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
+
+    def release(self) -> None:
+        """Handle them as before `catch`."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -116,7 +116,7 @@ def test_data_that_is_gone_when_it_is_opened_again_saves_and_says_so(tmp_path, t
     assert code == 1
     kept = states(tmp_path)
     line = last_line(tmp_path)
-    assert line.startswith('rfdn train: cannot read the training data') and 'No such file' in line
+    assert line.startswith(f'rfdn train: {data}') and 'does not exist' in line
     assert line.endswith(f'saved iteration {kept[-1]}: --auto_resume goes on from there.')
     moved.rename(data)
     goes_on(tmp_path, changes, kept[-1])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.processes import run_code
+from helpers.processes import assert_runs, run_code
 from helpers.training import (
     OURS,
     STOCK,
@@ -162,3 +163,63 @@ def test_random_states_are_restored():
     draw()
     set_random_state(state)
     assert draw() == first
+
+
+# --- which checkpoint -------------------------------------------------------------------------------------------------
+WRITE_STATES = """
+    import torch, os, rfdn_plugin, basicsr
+    root = os.path.abspath('root/experiments/name')
+    for folder in ('models', 'training_states'):
+        os.makedirs(f'{root}/{folder}')
+    for iteration in (10, 20):
+        state = {'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}
+        torch.save(state, f'{root}/training_states/{iteration}.state')
+        torch.save({'params': {'w': torch.zeros(1)}}, f'{root}/models/net_g_{iteration}.pth')
+    opt = {'auto_resume': True, 'name': 'name', 'network_g': {}, 'path': {
+        'training_states': f'{root}/training_states', 'models': f'{root}/models', 'resume_state': None}}
+    os.makedirs('elsewhere'); os.chdir('elsewhere')
+"""
+
+
+def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only():
+    result = run_code("""
+        import rfdn_plugin, inspect, basicsr.train
+        source = inspect.getsource(basicsr.train.load_resume_state)
+        assert "osp.join('experiments'" in source and 'torch.cuda.current_device()' in source
+    """)
+    assert result.returncode == 0, 'upstream is fixed: drop load_resume_state\n' + result.stderr
+
+
+def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
+        from rfdn_plugin.training.resume import load_resume_state
+        assert load_resume_state(opt)['iter'] == 20 and opt['resumed_iteration'] == 20
+        assert opt['path']['pretrain_network_g'].endswith('net_g_20.pth')
+    """)
+    assert_runs(code, cwd=tmp_path)
+
+
+@pytest.mark.parametrize('torn', ['training_states/20.state', 'models/net_g_20.pth'])
+def test_auto_resume_passes_over_a_torn_checkpoint(tmp_path: Path, torn: str):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent(f"""
+        from rfdn_plugin.training.resume import load_resume_state
+        path = f'{{root}}/{torn}'
+        content = open(path, 'rb').read()
+        open(path, 'wb').write(content[:len(content) // 2])
+        assert load_resume_state(opt)['iter'] == 10
+    """)
+    assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path)
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
+    code = textwrap.dedent(WRITE_STATES) + textwrap.dedent("""
+        import pickle
+        from rfdn_plugin.training.resume import load_resume_state
+        class Hostile:
+            def __reduce__(self):
+                return os.system, ('touch ../ran',)
+        torch.save(Hostile(), f'{root}/training_states/30.state')
+        assert load_resume_state(opt)['iter'] == 20
+        assert not os.path.exists('../ran')
+    """)
+    assert_runs(code, cwd=tmp_path)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rfdn_plugin.compat import newest_whole_state
 from rfdn_plugin.options.yaml_io import as_yaml
+from rfdn_plugin.training.resume import newest_whole_state
 from rfdn_plugin.utils.errors import RFDNError
 
 
