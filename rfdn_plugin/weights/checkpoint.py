@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import re
-import tarfile
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.weights.pickles import Inert, read_pickle
+from rfdn_plugin.weights.prefixes import (
+    answers,
+    groups_by_prefix,
+    is_averaged,
+    network_prefixes,
+    without_common_prefix,
+)
 from rfdn_plugin.zoo import weights_path
 
-WRAPPERS = ('params_ema', 'params-ema', 'params', 'state_dict', 'model_state_dict', 'model', 'net')
+AVERAGED_WRAPPERS = ('params_ema', 'params-ema', 'model_ema', 'ema')
+WRAPPERS = (
+    *AVERAGED_WRAPPERS,
+    'params',
+    'state_dict',
+    'model_state_dict',
+    'model',
+    'net',
+    'network',
+    'generator',
+    'netG',
+)
 """Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""
-
-PREFIXES = ('module.', '_orig_mod.', 'net_g.', 'generator.')
-"""What DataParallel, torch.compile and trainers put before every name; taken off where every name has it."""
 
 METADATA = 'metadata'
 """Key beside the weights under which a .pth file that we write says what it is; in .safetensors it is the header."""
@@ -35,10 +46,10 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        tensors: Names without a wrapper's prefix (`PREFIXES`), on the CPU.
+        tensors: The network's weights by their names without what a wrapper puts before them, on the CPU.
         layout: The wrapper key that the weights were under, or 'flat'.
         metadata: What else the file says in plain text.
-        prefix: What was taken off the names, as `PREFIXES` has it.
+        prefix: What was taken off the names, as `module.` or `generator_ema.`.
     """
 
     path: Path
@@ -46,6 +57,25 @@ class Checkpoint:
     layout: str
     metadata: dict[str, str] = field(default_factory=dict)
     prefix: str = ''
+
+    @property
+    def averaged(self) -> bool | None:
+        """Whether the weights are an average over the training; None where the file does not say."""
+        if self.layout in AVERAGED_WRAPPERS or is_averaged(self.prefix):
+            return True
+        return False if self.layout == 'params' else None
+
+    def fitted_to(self, names: Collection[str]) -> Checkpoint:
+        """The weights of the network that has these names, where they stand behind a wrapper's prefix among others.
+
+        The checkpoint itself where it has the names, or where no part of it has them all.
+        """
+        if not self.tensors.keys() >= set(names):
+            groups = groups_by_prefix(self.tensors)
+            for prefix in sorted(groups, key=lambda prefix: not is_averaged(prefix)):
+                if groups[prefix].keys() >= set(names):
+                    return replace(self, tensors=groups[prefix], prefix=self.prefix + prefix)
+        return self
 
     @cached_property
     def fingerprint(self) -> str:
@@ -82,19 +112,24 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
     else:
         content = read_pickle(path)
         metadata = _plain_metadata(content)
-    if param_key and only_this_key and not _is_wrapper(content, param_key):
+    layout, tensors = _unwrap(content, param_key)
+    if not tensors:
+        raise RFDNError(f'{path} holds no weights: {_description(content)}.')
+    groups = groups_by_prefix(tensors)
+    prefixes = network_prefixes(groups)
+    wanted = [prefix for prefix in prefixes if param_key and answers(prefix, param_key, prefixes)]
+    if param_key and only_this_key and layout != param_key and not wanted:
         known = [key for key in WRAPPERS if _is_wrapper(content, key)]
+        known += [prefix[:-1] for prefix in prefixes if len(prefixes) > 1 and prefix]
         raise RFDNError(
             f'{path} has no weights under {param_key!r}: '
             + (f'name one of {", ".join(known)}.' if known else 'it holds one set of weights alone, name no key.')
         )
-    layout, tensors = _unwrap(content, param_key)
-    if not tensors:
-        raise RFDNError(f'{path} holds no weights: its top level has {_names(content)}.')
-    prefix = ''
-    while (found := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)) is not None:
-        prefix += found
-        tensors = {name.removeprefix(found): tensor for name, tensor in tensors.items()}
+    if prefixes:  # the rest is not the network's: counters, means for normalisation, a discriminator
+        prefix = (wanted or prefixes)[0]
+        own = {name: tensor for name, tensor in groups[prefix].items() if tensor.dim() > 0}  # counters of an average
+        return Checkpoint(path, own, layout, metadata, prefix)
+    prefix, tensors = without_common_prefix(tensors)
     return Checkpoint(path, tensors, layout, metadata, prefix)
 
 
@@ -109,49 +144,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RFDNError(f'{path} is no whole safetensors file ({error}): fetch or write it again.') from error
 
 
-def read_pickle(path: Path) -> Any:
-    """What `torch.save` wrote, a checkpoint or a training state, with the tensors on the CPU; nothing inside is executed.
-
-    Raises:
-        RFDNError: It is torn, no such file at all, or holds more than tensors and plain values.
-    """
-    # PyTorch before 2.6 reads the tar format of 2016 with the full unpickler, also where weights_only is asked for.
-    if tarfile.is_tarfile(path):
-        raise RFDNError(
-            f'{path} is refused: a tar archive can run code when it is read; ask for a .pth or .safetensors.'
-        )
-    _check_beginning(path)
-    try:
-        with warnings.catch_warnings():  # of a protocol that torch does not write: it reads it, or fails as below
-            warnings.simplefilter('ignore', UserWarning)
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        # PyTorch wraps the one informative word in advice to switch the protection off, which must not be passed on.
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        what = f'holds more than tensors ({found[1]})' if found else 'is torn, or holds more than tensors'
-        raise RFDNError(
-            f'{path} is refused: it {what}, which could run code. Ask its maker for a file of tensors alone.'
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition('. ')[0]
-        raise RFDNError(f'{path} is torn or no checkpoint ({reason}): fetch or write it again.') from error
-
-
-def _check_beginning(path: Path) -> None:
-    """Tell what is no checkpoint at all: one is a zip archive, or a pickle of protocol 2 or later."""
-    with open(path, 'rb') as stream:
-        beginning = stream.read(64)
-    if not beginning:
-        raise RFDNError(f'{path} is empty: fetch or write it again.')
-    if beginning.startswith(b'version https://git-lfs'):
-        raise RFDNError(f'{path} is a pointer of Git LFS, not the file: fetch it with git lfs pull.')
-    if not beginning.startswith((b'PK', b'\x80')):
-        raise RFDNError(
-            f'{path} is no checkpoint, neither an archive nor a pickle of PyTorch: name a .pth, .pkl or '
-            '.safetensors file.'
-        )
-
-
 def _plain_metadata(content: Any) -> dict[str, str]:
     found = content.get(METADATA) if isinstance(content, Mapping) else None
     if not isinstance(found, Mapping):
@@ -164,19 +156,25 @@ def _unwrap(content: Any, param_key: str | None) -> tuple[str, dict[str, Tensor]
         return 'flat', {}
     for key in ([param_key] if param_key else []) + list(WRAPPERS):
         if _is_wrapper(content, key):
-            return key, _tensors_of(content[key])
+            inner = content[key]
+            # A wrapper in a wrapper, as {'model': {'state_dict': ...}}.
+            return (key, _tensors_of(inner)) if _tensors_of(inner) else _unwrap(inner, param_key)
     return 'flat', _tensors_of(content)
 
 
 def _is_wrapper(content: Any, key: str) -> bool:
-    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+    inner = content.get(key) if isinstance(content, Mapping) else None
+    return isinstance(inner, Mapping) and (bool(_tensors_of(inner)) or any(_is_wrapper(inner, k) for k in WRAPPERS))
 
 
 def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:
     return {name: value for name, value in mapping.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
-def _names(content: Any) -> str:
+def _description(content: Any) -> str:
+    if isinstance(content, Inert):
+        kind = type(content)
+        return f'it is a whole object ({kind.__module__}.{kind.__qualname__}); ask its maker to save its state_dict()'
     if not isinstance(content, Mapping):
-        return f'a {type(content).__name__}'
-    return ', '.join(map(repr, list(content)[:6])) or 'nothing'
+        return f'its top level is a {type(content).__name__}'
+    return f'its top level has {", ".join(map(repr, list(content)[:6])) or "nothing"}'

@@ -36,7 +36,8 @@ def match(net: nn.Module, checkpoint: Checkpoint, *, strict: bool) -> Match:
     Raises:
         RFDNError: The file belongs to another network or, when strict, to another scale; the message lists the weights.
     """
-    own, state = net.state_dict(), checkpoint.tensors
+    own = net.state_dict()
+    state = checkpoint.fitted_to(own).tensors
     different = [name for name in own if name in state and own[name].shape != state[name].shape]
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     resized = [name for name in different if name.startswith(UPSAMPLER)]
@@ -80,6 +81,7 @@ def starting_state(
     Raises:
         RFDNError: The file belongs to another network or, when strict, to another scale.
     """
+    checkpoint = checkpoint.fitted_to(net.state_dict())
     # IDN's shapes are the same at every scale, so shapes alone do not tell.
     if resample and not strict and _is_of_another_scale(net, checkpoint) and has_phases(net):
         state = transferred_state(net, checkpoint)

@@ -30,8 +30,8 @@ from rfdn_plugin.weights.identify import Identity, identify, read_shapes, shapes
 from rfdn_plugin.weights.loading import build_network
 from rfdn_plugin.zoo import weights_path
 
-LAYOUTS = {'params_ema': 'EMA weights', 'params-ema': 'EMA weights', 'params': 'raw weights'}
-"""How a table calls the weights of a layout; other layouts do not say."""
+WEIGHTS_STATE = {True: 'EMA weights', False: 'raw weights', None: ''}
+"""How a table calls weights by `Checkpoint.averaged`."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def resolve(options: EntryOptions, scale: int, sets: Sequence[TestSet]) -> Entry
             entry |= {'type': identity.type, 'arguments': identity.arguments}
             entry['weights_sha256'] = sha256(identity.checkpoint.path)
             entry['range_source'] = identity.sources.get('img_range', '')
-            entry['state'] = LAYOUTS.get(identity.checkpoint.layout, '')
+            entry['state'] = WEIGHTS_STATE[identity.checkpoint.averaged]
             content = [entry['type'], entry['arguments'], identity.checkpoint.fingerprint]
         case OnnxEntry():
             OnnxPredictor(options.weights)

@@ -56,7 +56,7 @@ def find_start(folder: Path, options: dict[str, Any], auto_resume: bool) -> Star
 
 def _start_of(state_file: Path, folder: Path) -> Start:
     """That of a training state which was named: BasicSR loads with it the networks of its own experiment."""
-    from rfdn_plugin.weights.checkpoint import read_pickle
+    from rfdn_plugin.weights.pickles import read_pickle
 
     where = 'path.resume_state'
     if not state_file.is_file():

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.weights.prefixes import SIGNS
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -124,13 +125,9 @@ def _read_rfanet(shapes: Shapes) -> Reading:
 
 
 # The reader of a family by the tensor that only its members have.
-_READERS: dict[str, Callable[[Shapes], Reading]] = {
-    'B1.c1_r.weight': _read_rfdn,
-    'IMDB1.c1.weight': _read_imdn,
-    'IMDB1.c1_r.weight': _read_imdn,
-    'block1.down.weight': _read_idn,
-    'body.0.fuse.weight': _read_rfanet,
-}
+_READERS: dict[str, Callable[[Shapes], Reading]] = dict(
+    zip(SIGNS, (_read_rfdn, _read_imdn, _read_imdn, _read_idn, _read_rfanet), strict=True)
+)
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
