@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY
 from helpers.scripts import load_script
+
+# Under nohup SIGHUP is ignored, also by every process that a test starts: tests of signals begin from the default.
+if hasattr(signal, 'SIGHUP') and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def find_data_root() -> Path | None:

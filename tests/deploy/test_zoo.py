@@ -114,6 +114,7 @@ def test_the_wheel_holds_the_weights(tmp_path: Path):
     package.mkdir(parents=True)
     for path in (package.parent / '__init__.py', package / '__init__.py', package / 'RFDN_x2.safetensors'):
         path.touch()
+    shutil.copytree(REPOSITORY / 'rfdn_plugin/utils', package.parent / 'utils')  # holds the version
     command = [sys.executable, '-c', 'import setuptools; setuptools.setup()', '-q', 'build_py', '-d', 'built']
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / 'built/rfdn_plugin/zoo/RFDN_x2.safetensors').is_file()

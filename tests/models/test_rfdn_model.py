@@ -163,7 +163,8 @@ def test_the_average_is_not_held_back_by_the_start(options: dict):
     assert model.net_g_ema.fea_conv.bias[0].item() == pytest.approx(0.09 + 0.91 * 0.001)
 
 
-@pytest.mark.parametrize('name', sorted(NETWORKS))
+# RFANet enlarges in a chain of convolutions, which `train.upsampler_start: random` alone can start.
+@pytest.mark.parametrize('name', sorted({*NETWORKS} - {'RFANet'}))
 def test_every_network_starts_from_its_other_scale(options: dict, name: str):
     """As `rfdn transfer` would make it: the body is the file's, the upsampler resampled, whatever it is made of."""
     from rfdn_plugin.weights.loading import load_network
@@ -171,9 +172,8 @@ def test_every_network_starts_from_its_other_scale(options: dict, name: str):
 
     arguments = {key: value for key, value in options['network_g'].items() if key not in ('type', 'upscale')}
     arguments = arguments if 'RFDN' in name else {}
-    small = {'num_block': 1} if name == 'RFANet' else arguments
     torch.manual_seed(0)
-    options['network_g'] = {'type': name, 'upscale': 2, **small}
+    options['network_g'] = {'type': name, 'upscale': 2, **arguments}
     options['scale'], options['path']['pretrain_network_g'] = 2, None
     first = build(options)
     first.save(epoch=-1, current_iter=-1)
