@@ -19,6 +19,7 @@ from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
     information,
     leaderboard,
     training,
+    upscale,
     weights,
 )
 from rfdn_plugin.cli.registry import COMMANDS

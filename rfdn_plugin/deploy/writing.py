@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,14 @@ def limits(image: StoredImage, format: str) -> list[str]:
     return lost
 
 
-def write_image(path: Path, image: StoredImage, format: str, quality: int = 95) -> bytes:
+def write_image(
+    path: Path,
+    image: StoredImage,
+    format: str,
+    quality: int = 95,
+    *,
+    before: Callable[[bytes], None] = lambda content: None,
+) -> bytes:
     """Write an image, whole or not at all.
 
     Args:
@@ -42,6 +49,7 @@ def write_image(path: Path, image: StoredImage, format: str, quality: int = 95) 
         image: Its pixels, alpha, colour profile and resolution.
         format: One of `SUFFIXES`.
         quality: Of JPEG and WebP, 1 to 100.
+        before: Called with the content once it is on the disk, before it gets its name.
 
     Returns:
         What was written.
@@ -53,6 +61,7 @@ def write_image(path: Path, image: StoredImage, format: str, quality: int = 95) 
     content = encode_image(image, format, quality)
     with atomic_write(path) as stream:
         stream.write(content)
+        before(content)
     return content
 
 

@@ -1,0 +1,130 @@
+"""`rfdn upscale`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfdn_plugin.cli.arguments import add_identity, at_least_one, network_overrides
+from rfdn_plugin.cli.registry import Action, command
+from rfdn_plugin.utils.errors import UsageError
+
+if TYPE_CHECKING:
+    from rfdn_plugin.deploy.files import Outcome
+    from rfdn_plugin.deploy.jobs import Jobs
+
+_MOST_LINES = 50
+
+
+@command('upscale', 'upscale images')
+def _upscale(parser: argparse.ArgumentParser) -> Action:
+    """Upscale images, folders (their tree is kept) and glob patterns into a folder.
+
+    16 bits, grey, transparency, colour profile and resolution are kept. Stopped at any moment, the same command goes on. Exit
+    code 1: an image has no result; each is named at the end.
+    """
+    add = parser.add_argument
+    add('inputs', nargs='+', metavar='INPUT', help='images, folders, or patterns as "photos/*.jpg"')
+    add('-o', '--output', type=Path, required=True, metavar='DIR', help='folder for the results')
+    add('--weights', metavar='W', help='.pth, .safetensors, .pkl, .caffemodel, or zoo:NAME (rfdn list --zoo)')
+    add('--model', metavar='NETWORK', help='the shipped weights of this network (default: RFDN)')
+    add('--scale', type=at_least_one, metavar='S', help='of the shipped weights (default: 2)')
+    add_identity(parser)
+    precision_help = 'bf16: faster on processors that have it, about 0.01 dB below (default: auto, which is exact)'
+    add('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', help=precision_help)
+    tile_help = 'tiles of N pixels, each by itself: little memory, seams are avoided, differs by 59 to 64 dB'
+    add('--tile', type=at_least_one, default=0, metavar='N', help=tile_help)
+    memory_help = (
+        'the most that the process may use, as 4G; larger images are worked through in parts, with equal result'
+    )
+    add('--memory', metavar='SIZE', help=f'{memory_help} (default: what is free)')
+    add('--self-ensemble', action='store_true', help='average over 8 turned and mirrored images: 8 times the work')
+    add('--format', choices=('png', 'jpg', 'webp', 'tiff'), default='png', help='of the results (default: png)')
+    add('--quality', type=at_least_one, default=95, metavar='Q', help='of jpg and webp, up to 100 (default: 95)')
+    add('--overwrite', action='store_true', help='replace results that exist')
+    add('--threads', type=at_least_one, metavar='N', help='to compute with (default: as many as there are cores)')
+    add('--device', default='cpu', metavar='D', help='cpu or cuda (default: cpu)')
+
+    def run(args: argparse.Namespace) -> int:
+        from rfdn_plugin.deploy.jobs import find_jobs
+
+        settings = _settings(args)
+        jobs = find_jobs(args.inputs, args.output, args.format)
+        outcome = _run(args, jobs, settings)
+        _print(outcome, jobs, args.output)
+        return 1 if outcome.problems else 0
+
+    return run
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    """The settings that name the weights, checked."""
+    from rfdn_plugin.deploy.memory import parse_size
+    from rfdn_plugin.zoo import default_name
+
+    if args.weights and args.model:
+        raise UsageError('--weights and --model both name a network: leave one out.')
+    if args.quality > 100:
+        raise UsageError(f'--quality {args.quality}: it goes from 1 to 100.')
+    try:
+        memory = None if args.memory is None else parse_size(args.memory)
+    except ValueError as error:
+        raise UsageError(f'--memory: {error}') from error
+    weights = args.weights or default_name(args.model or 'RFDN', args.scale or 2)
+    return {'weights': weights, 'memory': memory, 'named': network_overrides(args)}
+
+
+def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
+    import torch
+
+    from rfdn_plugin.deploy.files import upscale_files
+    from rfdn_plugin.deploy.record import Record
+    from rfdn_plugin.deploy.upscale import Upscaler
+    from rfdn_plugin.utils.version import __version__
+    from rfdn_plugin.weights.loading import build_network, identify_file
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    identity = identify_file(settings['weights'], **settings['named'])
+    if args.scale and identity.upscale != args.scale:
+        raise UsageError(
+            f'--scale {args.scale}: {settings["weights"]} is of x{identity.upscale}: leave --scale out, or name other weights.'
+        )
+    upscaler = Upscaler(
+        build_network(identity),
+        precision=args.precision,
+        device=args.device,
+        tile=args.tile,
+        memory=settings['memory'],
+        self_ensemble=args.self_ensemble,
+    )
+    record = Record(
+        args.output,
+        {
+            'version': __version__,
+            'network': [identity.type, identity.arguments, identity.checkpoint.fingerprint],
+            **{name: getattr(args, name) for name in ('precision', 'tile', 'self_ensemble', 'format', 'quality')},
+        },
+    )
+    return upscale_files(
+        jobs.images, upscaler, record, format=args.format, quality=args.quality, overwrite=args.overwrite
+    )
+
+
+def _print(outcome: Outcome, jobs: Jobs, folder: Path) -> None:
+    done = f', {outcome.finished} were finished already' if outcome.finished else ''
+    print(f'{folder}: {outcome.written} written ({outcome.pixels / 1e6:.1f} megapixels upscaled){done}')
+    for notice, count in sorted(outcome.notices.items()):
+        print(f'{count} x {notice}')
+    if jobs.ignored:
+        kinds = ', '.join(f'{count} x {kind}' for kind, count in jobs.ignored.most_common(5))
+        print(f'left out, no images by their names: {kinds}')
+    for path, reason in outcome.problems[:_MOST_LINES]:
+        print(f'{path}: {reason}', file=sys.stderr)
+    if len(outcome.problems) > _MOST_LINES:
+        print(f'and {len(outcome.problems) - _MOST_LINES} more', file=sys.stderr)
+    if outcome.problems:
+        total = len(jobs.images)
+        print(f'rfdn upscale: {len(outcome.problems)} of {total} images have no result, named above.', file=sys.stderr)
