@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rfdn_plugin import compat
 
 
-class FrequencyL1Loss(nn.Module):
+class FFTLoss(nn.Module):
     """The mean distance between the spectra of two images: of the real and the imaginary part of every frequency.
 
     Against blur, added with a small weight to a loss on pixels: SAFMN (Sun et al., ICCV 2023, arXiv 2302.13800, section
@@ -31,4 +31,4 @@ class FrequencyL1Loss(nn.Module):
         return self.loss_weight * torch.view_as_real(spectrum).abs().mean()
 
 
-compat.register(LOSS_REGISTRY, FrequencyL1Loss)
+compat.register(LOSS_REGISTRY, FFTLoss)

@@ -41,7 +41,7 @@ class RFDNModel(ValidatedModel):
     """Whether weights, optimizer and average belong to one iteration and are worth saving."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.speed = Speed.of(opt.get('train') or {})
+        self.speed = Speed.of(opt.get('train') or {}, 'cuda' if opt['num_gpu'] != 0 else 'cpu')
         self._rates = rates.said(opt.get('train') or {})
         self.session = Session()
         super().__init__(opt)
@@ -55,14 +55,14 @@ class RFDNModel(ValidatedModel):
         """
         super().init_training_settings()
         if self.ema_decay > 0:
-            self.net_g_ema = self.speed.lay_out(self.net_g_ema)
+            self.net_g_ema = self.speed.to_memory_format(self.net_g_ema)
             if not self.opt['path'].get('resume_state'):
                 self.model_ema(0)
         train = self.opt['train']
-        self.frequency_loss = build_loss(train['frequency_opt']).to(self.device) if train.get('frequency_opt') else None
+        self.fft_loss = build_loss(train['fft_opt']).to(self.device) if train.get('fft_opt') else None
         self.scaler = self.speed.scaler(self.device)
         self.loss_watch = LossWatch(train.get('loss_limit', 100), self.opt.get('world_size', 1))
-        self._network = self.speed.compiled(self.net_g)
+        self._network = self.speed.compile_network(self.net_g)
         get_root_logger().info(self.speed.describe(self.optimizer_g, self.device))
 
     def join(self, session: Session) -> None:
@@ -71,7 +71,7 @@ class RFDNModel(ValidatedModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As SRModel, in the memory layout of `train.channels_last`."""
-        return super().model_to_device(self.speed.lay_out(net))
+        return super().model_to_device(self.speed.to_memory_format(net))
 
     @master_only
     def print_network(self, net: nn.Module) -> None:
@@ -118,7 +118,7 @@ class RFDNModel(ValidatedModel):
             self._stop_validation()
         for name in ('lq', 'gt'):
             if name in data:
-                setattr(self, name, self.speed.lay_out(data[name].to(self.device, non_blocking=True)))
+                setattr(self, name, self.speed.to_memory_format(data[name].to(self.device, non_blocking=True)))
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """The scheduled learning rate, times `current_iter / warmup_iter` during the warm-up.
@@ -183,7 +183,7 @@ class RFDNModel(ValidatedModel):
         """Set the gradients of the batch and return its losses."""
         self.optimizer_g.zero_grad()
         losses: dict[str, Tensor] = {}
-        for is_last, share, (lq, gt) in self.speed.parts(self.lq, self.gt):
+        for is_last, share, (lq, gt) in self.speed.micro_batches(self.lq, self.gt):
             # Several processes add up their gradients once, after the last part.
             waiting = self.net_g.no_sync() if self.opt['dist'] and not is_last else contextlib.nullcontext()
             with waiting:
@@ -201,8 +201,8 @@ class RFDNModel(ValidatedModel):
             losses['l_pix'] = self.cri_pix(output, gt)
         if self.cri_perceptual is not None:
             losses['l_percep'], losses['l_style'] = self.cri_perceptual(output, gt)
-        if self.frequency_loss is not None:
-            losses['l_frequency'] = self.frequency_loss(output, gt)
+        if self.fft_loss is not None:
+            losses['l_fft'] = self.fft_loss(output, gt)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def _step(self) -> None:

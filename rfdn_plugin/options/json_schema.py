@@ -31,7 +31,7 @@ def json_schema(kind: Kind) -> dict[str, Any]:
         schema = options.model_json_schema()
         schema['properties']['network_g'] = _choice('ARCH', schema['properties']['network_g'])
         sections = schema['$defs']
-        for name in ('pixel_opt', 'perceptual_opt', 'frequency_opt'):
+        for name in ('pixel_opt', 'perceptual_opt', 'fft_opt'):
             if kind == 'train':
                 loss = sections['TrainSection']['properties'][name]
                 sections['TrainSection']['properties'][name] = _choice('LOSS', loss, optional=True)

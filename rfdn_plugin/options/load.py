@@ -7,6 +7,7 @@ error that lists every problem by its path (`train.optim_g.lr`). Only defaults t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from rfdn_plugin.options.messages import describe_problems
 from rfdn_plugin.options.registry import check_name, check_registered, default_argument
+from rfdn_plugin.options.renamed import use_new_names
 from rfdn_plugin.options.sections import (
     CosineScheduler,
     DistParams,
@@ -91,9 +93,9 @@ class TrainingOptions(_Options):
                     and any(isinstance(mark, Ours) for mark in field.metadata)
                 ):
                     raise ValueError(f'{where}.{name} is not known to {self.model_type}: take model_type RFDNModel')
-        batch, parts = self.datasets.train.batch_size_per_gpu, self.train.accumulate
+        batch, parts = self.datasets.train.batch_size_per_gpu, self.train.accum_iter
         if parts > batch:
-            raise ValueError(f'train.accumulate is {parts}, but a batch has {batch} patches: take {batch} or less')
+            raise ValueError(f'train.accum_iter is {parts}, but a batch has {batch} patches: take {batch} or less')
         return self
 
     @model_validator(mode='after')
@@ -155,6 +157,8 @@ def load_test_options(path: str | Path, overrides: Sequence[str] = ()) -> dict:
 def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -> dict:
     content = read_yaml(path)
     apply_overrides(content, overrides)
+    for note in use_new_names(content):
+        print(f'{path}: note: {note}', file=sys.stderr)
     try:
         options = schema.model_validate(content).model_dump(exclude_unset=True, mode='json')
     except ValidationError as error:

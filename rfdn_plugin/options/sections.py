@@ -87,6 +87,8 @@ class TrainDataset(_Dataset):
     def _what_goes_together(self) -> TrainDataset:
         if self.prefetch_mode == 'cuda' and not self.pin_memory:
             raise ValueError('prefetch_mode cuda needs pin_memory: true')
+        if self.persistent_workers and not self.num_worker_per_gpu:
+            raise ValueError('persistent_workers needs workers: set num_worker_per_gpu to 1 or more, or leave it out')
         if self.sample_seed is not None and self.type != 'FastPairedImageDataset':
             raise ValueError(
                 f'sample_seed is not known to {self.type}: take type FastPairedImageDataset, or leave it out'
@@ -209,17 +211,18 @@ class TrainSection(Section):
     pixel_opt: Registered | None = None
     """A loss of BasicSR's registry and its arguments."""
     perceptual_opt: Registered | None = None
-    frequency_opt: Annotated[Registered | None, Ours()] = None
-    """A further loss, added to the others: `FrequencyL1Loss` with a weight of 0.05 as in SAFMN (ours)."""
-    precision: Annotated[Literal['fp32', 'bf16', 'fp16'], Ours()] = 'fp32'
-    """Of the network's arithmetic (autocast); weights, optimizer and losses stay in fp32 (ours)."""
+    fft_opt: Annotated[Registered | None, Ours()] = None
+    """A further loss, added to the others: `FFTLoss` with a weight of 0.05 as in SAFMN (ours)."""
+    precision: Annotated[Literal['auto', 'fp32', 'bf16', 'fp16'], Ours()] = 'fp32'
+    """Precision of the network's arithmetic (autocast); weights, optimizer and losses stay in fp32. `auto`: bf16 where the
+    processor or GPU is fast with it, else fp32 (ours)."""
     channels_last: Annotated[bool, Ours()] = False
     """Keep images and weights with the channels innermost: faster convolutions on most devices (ours)."""
     compile: Annotated[
         Literal['default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | bool, Ours()
     ] = False
     """Train through torch.compile, with the mode of that name: minutes at the start, faster steps on a GPU (ours)."""
-    accumulate: Annotated[PositiveInt, Ours()] = 1
+    accum_iter: Annotated[PositiveInt, Ours()] = 1
     """Parts in which a batch goes through the network: the same gradient with less memory (ours)."""
     grad_clip: Annotated[Annotated[float, Field(gt=0)] | None, Ours()] = None
     """Largest norm of all gradients together; longer ones are shortened to it (ours)."""

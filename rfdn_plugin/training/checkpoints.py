@@ -64,7 +64,7 @@ def card(
     arguments = dict(opt['network_g'])
     name = arguments.pop('type')
     train, data = opt['train'], opt.get('datasets', {}).get('train', {})
-    losses = {key: train[key] for key in ('pixel_opt', 'perceptual_opt', 'frequency_opt') if train.get(key)}
+    losses = {key: train[key] for key in ('pixel_opt', 'perceptual_opt', 'fft_opt') if train.get(key)}
     details = {
         'iterations': str(iteration),
         'training_data': data.get('name', ''),

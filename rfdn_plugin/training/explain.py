@@ -50,9 +50,9 @@ def explanation(error: Exception, options: dict[str, Any], launcher: str, out_of
         # From a worker it comes as the text of its traceback, whose last line is the message.
         return text.rpartition(f'{RFDNError.__name__}: ')[2] if 'Traceback' in text else text
     if isinstance(error, out_of_memory):
-        parts = options['train'].get('accumulate', 1) * 2
+        parts = options['train'].get('accum_iter', 1) * 2
         return (
-            f'the memory of the GPU is full: set train.accumulate to {parts} (the same gradients with less memory), '
+            f'the memory of the GPU is full: set train.accum_iter to {parts} (the same gradients with less memory), '
             'or lower datasets.train.batch_size_per_gpu.'
         )
     text = str(error).strip()

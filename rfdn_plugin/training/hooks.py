@@ -11,11 +11,13 @@ import contextlib
 import copy
 import math
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rfdn_plugin.options.renamed import use_new_names
 from rfdn_plugin.training.session import Session
 
 if TYPE_CHECKING:
@@ -145,6 +147,8 @@ def watch() -> None:
         frame = inspect.currentframe()
         caller = frame.f_back if frame is not None else None
         if is_train and caller is not None and 'train_pipeline' in caller.f_globals and is_ours(opt):
+            for note in use_new_names(opt):
+                print(f'{args.opt}: note: {note}', file=sys.stderr)
             session = Session()
             session.signals.catch(launched=args.launcher != 'none')
             active.append(Hooks(caller.f_globals, session))

@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers.models import build
 
+from rfdn_plugin.models import step
+
 BATCH = 6
 
 
@@ -60,8 +62,8 @@ def test_without_any_of_them_it_is_the_step_of_basicsr(settings):
 ALONE = {
     'channels last': {'channels_last': True},
     'compiled': {'compile': True},
-    'accumulate': {'accumulate': 3},
-    'uneven parts': {'accumulate': 4},
+    'accum_iter': {'accum_iter': 3},
+    'uneven parts': {'accum_iter': 4},
     'clip that never cuts': {'grad_clip': 1e6},
     'fused': {'optim_g': {'type': 'Adam', 'lr': 1e-3, 'fused': True}},
 }
@@ -88,10 +90,36 @@ def test_lower_precision_is_near_and_its_losses_and_weights_are_fp32(settings, p
     assert model.scaler.is_enabled() == (precision == 'fp16')
 
 
+@pytest.mark.parametrize(
+    ('flags', 'chosen', 'reason'),
+    [
+        ({'avx2', 'avx512f', 'avx512_bf16'}, 'bf16', 'this processor has AVX-512 BF16'),
+        ({'avx512_bf16', 'amx_bf16'}, 'bf16', 'this processor has AVX-512 BF16 and AMX'),
+        ({'amx_bf16'}, 'bf16', 'this processor has AMX'),
+        ({'avx2', 'avx512f'}, 'fp32', 'this processor has neither AVX-512 BF16 nor AMX'),
+        (set(), 'fp32', 'neither'),
+    ],
+)
+def test_the_precision_is_left_to_the_processor_and_said(settings, caplog, monkeypatch, flags, chosen, reason):
+    monkeypatch.setattr(step, 'processor_flags', lambda: flags)
+    with caplog.at_level(logging.INFO, 'basicsr'):
+        logging.getLogger('basicsr').addHandler(caplog.handler)
+        model = fresh(settings, precision='auto')
+    (line,) = (record.message for record in caplog.records if record.message.startswith('Step on cpu'))
+    assert f'{chosen} (auto: ' in line and reason in line
+    assert model.speed.precision == chosen
+    assert trained(model, 2) == trained(fresh(settings, precision=chosen), 2)
+
+
+def test_without_being_asked_the_precision_is_fp32(settings, monkeypatch):
+    monkeypatch.setattr(step, 'processor_flags', lambda: {'avx512_bf16'})
+    assert fresh(settings).speed.precision == 'fp32'
+
+
 def test_parts_of_a_batch_are_smaller_and_their_gradient_is_that_of_the_whole(settings):
     sizes, gradients = [], []
     for parts in (1, 4):
-        model = fresh(settings, accumulate=parts)
+        model = fresh(settings, accum_iter=parts)
         model.net_g.register_forward_pre_hook(lambda net, inputs: sizes.append(len(inputs[0])))
         model.feed_data(batch(1))
         model._gradients()
@@ -131,7 +159,7 @@ def test_the_run_says_what_is_on(settings, caplog):
     optimizer = {'type': 'Adam', 'lr': 1e-3, 'fused': True}
     with caplog.at_level(logging.INFO, 'basicsr'):
         logging.getLogger('basicsr').addHandler(caplog.handler)
-        fresh(settings, precision='bf16', channels_last=True, accumulate=2, grad_clip=0.5, optim_g=optimizer)
+        fresh(settings, precision='bf16', channels_last=True, accum_iter=2, grad_clip=0.5, optim_g=optimizer)
     line = next(record.message for record in caplog.records if record.message.startswith('Step on cpu'))
     for words in ('bf16', 'channels last', '2 parts', 'clipped to 0.5', 'fused optimizer'):
         assert words in line, line
@@ -149,22 +177,22 @@ def test_the_scale_of_fp16_goes_on_where_it_was(settings):
     assert resumed.scaler.state_dict() == model.scaler.state_dict() and resumed.scaler.get_scale() == 128.0
 
 
-def test_a_frequency_loss_is_added(settings):
+def test_a_fft_loss_is_added(settings):
     plain = fresh(settings)
-    both = fresh(settings, frequency_opt={'type': 'FrequencyL1Loss', 'loss_weight': 0.05})
+    both = fresh(settings, fft_opt={'type': 'FFTLoss', 'loss_weight': 0.05})
     for model in (plain, both):
         model.feed_data(batch(1))
         model.optimize_parameters(1)
     log = both.get_current_log()
-    assert log['l_pix'] == plain.get_current_log()['l_pix'] and log['l_frequency'] > 0
+    assert log['l_pix'] == plain.get_current_log()['l_pix'] and log['l_fft'] > 0
 
 
-def test_the_frequency_loss_is_the_distance_of_the_spectra():
+def test_the_fft_loss_is_the_distance_of_the_spectra():
     from basicsr.losses import build_loss
 
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.rand(2, 3, 8, 10, generator=generator) for _ in range(2))
-    loss = build_loss({'type': 'FrequencyL1Loss', 'loss_weight': 0.5})
+    loss = build_loss({'type': 'FFTLoss', 'loss_weight': 0.5})
     difference = torch.fft.rfft2(first) - torch.fft.rfft2(second)
     expected = (difference.real.abs().mean() + difference.imag.abs().mean()) / 2
     assert loss(first, second).item() == pytest.approx(0.5 * expected.item(), rel=1e-5)

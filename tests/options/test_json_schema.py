@@ -81,7 +81,7 @@ def test_the_schema_finds_what_the_check_finds(change, word, schemas):
 
 def test_keys_are_described(schemas):
     train = schemas['train']['$defs']['TrainSection']['properties']
-    for name in ('ema_decay', 'precision', 'channels_last', 'accumulate', 'grad_clip', 'upsampler_start'):
+    for name in ('ema_decay', 'precision', 'channels_last', 'accum_iter', 'grad_clip', 'upsampler_start'):
         assert len(train[name]['description']) > 20, name
 
 

@@ -38,12 +38,25 @@ def test_a_second_start_is_refused_before_anything_is_touched_and_a_killed_one_i
     assert '.train_RFDN_x2_scratch.lock' not in names(tmp_path / 'experiments')
 
 
-def test_a_refused_training_leaves_no_folder(tmp_path, tiny_data, photographs, monkeypatch):
+REFUSED = {
+    'no data': ({'datasets:train:dataroot_gt': 'nowhere.lmdb'}, 'nowhere.lmdb'),
+    'a prefetcher for GPUs': (
+        {'datasets:train:prefetch_mode': 'cuda', 'datasets:train:pin_memory': 'true'},
+        'datasets.train.prefetch_mode: cuda needs a GPU',
+    ),
+    'workers that persist': ({'datasets:train:persistent_workers': 'true'}, 'persistent_workers needs workers'),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_a_refused_training_leaves_no_folder(case, tmp_path, tiny_data, photographs, monkeypatch, capsys):
     from rfdn_plugin.cli import main
 
+    changes, words = REFUSED[case]
     monkeypatch.chdir(tmp_path)
-    changes = small(tiny_data, photographs, **{'datasets:train:dataroot_gt': 'nowhere.lmdb'})
-    assert main(['train', '-opt', str(option_file()), '--force_yml', *changes]) == 1
+    entries = small(tiny_data, photographs, **{'datasets:train:resident': 'false', **changes})
+    assert main(['train', '-opt', str(option_file()), '--force_yml', *entries]) == 1
+    assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,11 +23,11 @@ def watched(values: list[float], limit: float | None = 100) -> LossWatch:
 def test_a_line_shows_the_mean_since_the_last_one():
     watch = LossWatch(100)
     for iteration in range(1, 5):
-        watch.add(iteration, {'l_pix': torch.tensor(float(iteration)), 'l_frequency': torch.tensor(1.0)})
-    assert watch.means() == {'l_pix': 2.5, 'l_frequency': 1.0}
-    watch.add(5, {'l_pix': torch.tensor(7.0), 'l_frequency': torch.tensor(2.0)})
+        watch.add(iteration, {'l_pix': torch.tensor(float(iteration)), 'l_fft': torch.tensor(1.0)})
+    assert watch.means() == {'l_pix': 2.5, 'l_fft': 1.0}
+    watch.add(5, {'l_pix': torch.tensor(7.0), 'l_fft': torch.tensor(2.0)})
     watch.check()  # as for a checkpoint: the line still has it
-    assert watch.means() == {'l_pix': 7.0, 'l_frequency': 2.0}
+    assert watch.means() == {'l_pix': 7.0, 'l_fft': 2.0}
 
 
 def test_nothing_is_read_before_it_is_needed():

@@ -102,6 +102,8 @@ def _check_devices(options: dict[str, Any]) -> list[str]:
     if num_gpu != 'auto' and num_gpu > _gpus():
         problems.append(f'num_gpu: {num_gpu} are asked for, {_gpus()} are here: write auto, or 0 for the CPU.')
     on_cpu = num_gpu == 0 or not _gpus()
+    if on_cpu and options['datasets'].get('train', {}).get('prefetch_mode') == 'cuda':
+        problems.append('datasets.train.prefetch_mode: cuda needs a GPU: leave it out.')
     if on_cpu and train.get('precision') == 'fp16':
         problems.append('train.precision: fp16 needs a GPU: take bf16, or fp32.')
     if on_cpu and train.get('compile') and not any(map(shutil.which, (os.environ.get('CXX', 'g++'), 'clang++'))):

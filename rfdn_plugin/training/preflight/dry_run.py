@@ -52,7 +52,7 @@ def try_losses(options: dict[str, Any]) -> Iterator[str]:
 
     numbers = torch.Generator().manual_seed(0)
     output, target = (torch.rand(1, _channels(options), SIDE, SIDE, generator=numbers) for _ in range(2))
-    for key in ('pixel_opt', 'frequency_opt'):
+    for key in ('pixel_opt', 'fft_opt'):
         section = options['train'].get(key)
         if not section:
             continue

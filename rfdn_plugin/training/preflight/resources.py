@@ -50,10 +50,10 @@ def check_memory(options: dict[str, Any], net: nn.Module, resident: int) -> Iter
     memory = gpu_memory()
     needed = memory_of_a_step(options, net)
     if needed > memory:
-        parts = options['train'].get('accumulate', 1) * math.ceil(needed / memory)
+        parts = options['train'].get('accum_iter', 1) * math.ceil(needed / memory)
         yield (
             f'datasets.train.batch_size_per_gpu: a step takes about {needed / 1e9:.1f} GB, and the GPU has '
-            f'{memory / 1e9:.1f} GB: lower it, or set train.accumulate to {parts} (the same gradients).'
+            f'{memory / 1e9:.1f} GB: lower it, or set train.accum_iter to {parts} (the same gradients).'
         )
     elif needed + resident > memory:
         yield (
@@ -81,8 +81,10 @@ def memory_of_a_step(options: dict[str, Any], net: nn.Module) -> int:
     """
     import torch
 
+    from rfdn_plugin.models.step import choose_precision
+
     data, train = options['datasets']['train'], options['train']
-    batch = math.ceil(data['batch_size_per_gpu'] / train.get('accumulate', 1))
+    batch = math.ceil(data['batch_size_per_gpu'] / train.get('accum_iter', 1))
     side = data['gt_size'] // options['scale']
     channels = options['network_g'].get('num_in_ch', 3)
     shadow = copy.deepcopy(net).to('meta')
@@ -100,7 +102,9 @@ def memory_of_a_step(options: dict[str, Any], net: nn.Module) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output = shadow(torch.empty(batch, channels, side, side, device='meta'))
         (output - 1).abs().mean()
-    activations = sum(kept.values()) // (1 if train.get('precision', 'fp32') == 'fp32' else 2)
+    activations = sum(kept.values()) // (
+        1 if choose_precision(train.get('precision', 'fp32'), 'cuda')[0] == 'fp32' else 2
+    )
     parameters = sum(parameter.numel() for parameter in net.parameters())
     copies = 4 + (1 if train.get('ema_decay') else 0)  # weights, gradients, Adam's two moments, the average
     images = 4 * data['batch_size_per_gpu'] * channels * (side**2 + data['gt_size'] ** 2)

@@ -77,8 +77,8 @@ def test_a_gpu_without_room_for_a_step(tmp_path, tiny_data, photographs, monkeyp
     large = {'num_gpu': 1, 'network_g:num_feat': 48, 'network_g:num_block': 6, 'datasets:train:gt_size': 96}
     large |= {'datasets:train:batch_size_per_gpu': 32, 'datasets:train:dataset_enlarge_ratio': 10}
     (problem,) = check(tmp_path, tiny_data, photographs, **large)
-    assert 'batch_size_per_gpu' in problem and 'train.accumulate to 2' in problem and 'the GPU has 1.0 GB' in problem
-    large |= {'train:accumulate': 4}
+    assert 'batch_size_per_gpu' in problem and 'train.accum_iter to 2' in problem and 'the GPU has 1.0 GB' in problem
+    large |= {'train:accum_iter': 4}
     assert check(tmp_path, tiny_data, photographs, **large) == []
     monkeypatch.setattr(preflight, '_resident_bytes', lambda options, pairs: 10**9)
     (problem,) = check(tmp_path, tiny_data, photographs, **large)
@@ -117,7 +117,7 @@ def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, p
         images = 4 * 2 * 3 * (24**2 + 48**2)
         estimate = resources.memory_of_a_step(options, net)
         assert estimate == sum(kept.values()) + 20 * parameters + images + resources.CONTEXT_BYTES
-        halved = {**options, 'train': {**options['train'], 'accumulate': 2}}
+        halved = {**options, 'train': {**options['train'], 'accum_iter': 2}}
         assert resources.memory_of_a_step(halved, net) < estimate
 
 
