@@ -8,7 +8,7 @@ from pathlib import Path
 from rfdn_plugin.cli.arguments import add_weights, network_overrides
 from rfdn_plugin.cli.registry import Action, command
 
-FORMATS = ('onnx', 'openvino', 'ncnn', 'torch')
+FORMATS = ('onnx', 'openvino', 'ncnn', 'torch', 'web')
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 
 
@@ -16,11 +16,12 @@ PRECISIONS = ('fp32', 'fp16', 'bf16')
 def _export(parser: argparse.ArgumentParser) -> Action:
     """Write weights as a model for ONNX runtimes, OpenVINO, ncnn or torch.export, compared with the network first.
 
+    web is one HTML file with the model and a runtime, which opens in a browser without a server.
     The model takes N x 3 x H x W, 32-bit floats, RGB, 0..1, any size. The differences are printed in grey levels.
     """
     add = parser.add_argument
     add_weights(parser)
-    add('--format', choices=FORMATS, help="default: by the output's ending: .onnx, .xml, .param, .pt2")
+    add('--format', choices=FORMATS, help="default: by the output's ending: .onnx, .xml, .param, .pt2, .html")
     written = 'replaced where it is there; of an ncnn model its name gets the scale (-x4) where it lacks it'
     add('-o', '--output', type=Path, required=True, metavar='FILE', help=written)
     add('--precision', choices=PRECISIONS, default='fp32', help='what it computes in (default: fp32)')

@@ -23,6 +23,7 @@ from rfdn_plugin.deploy.export.onnx_model import OPSET, onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.loading import identify_file, load_network
 
+MODELS = {name: format for name, format in run.FORMATS.items() if name != 'web'}  # see test_web
 SIZES = [(1, 1), (15, 15), (16, 16), (17, 31), (40, 50)]
 
 
@@ -46,7 +47,7 @@ def test_a_graph_extends_small_images_as_the_networks_do(height: int, width: int
 @pytest.mark.parametrize(
     ('name', 'format'),
     [(name, 'onnx') for name in NETWORKS]
-    + [(name, format) for format in run.FORMATS for name in ('E_RFDN', 'IMDN') if format != 'onnx'],
+    + [(name, format) for format in MODELS for name in ('E_RFDN', 'IMDN') if format != 'onnx'],
 )
 def test_every_network_in_every_format(name: str, format: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     require(format)
@@ -97,12 +98,7 @@ def test_sizes_fixed_by_a_runtime_change_nothing(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ('format', 'precision'),
-    [
-        (name, precision)
-        for name, format in run.FORMATS.items()
-        for precision in format.precisions
-        if precision != 'fp32'
-    ],
+    [(name, precision) for name, format in MODELS.items() for precision in format.precisions if precision != 'fp32'],
 )
 def test_sixteen_bits(format: str, precision: str, tmp_path: Path) -> None:
     require(format)
@@ -122,7 +118,7 @@ def test_clamp_is_part_of_the_model(tmp_path: Path) -> None:
     x = noise(1, 16, 16) * 8 - 4
     free = outputs_of(network, x)
     assert free.min() < 0 or free.max() > 1
-    for format, described in run.FORMATS.items():
+    for format, described in MODELS.items():
         if all(backends.missing(name) for name in described.backends):
             continue
         target = tmp_path / f'{format}_x2{described.suffixes[0]}'
@@ -186,7 +182,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     damaged = small_network('E_RFDN')
     assert not torch.equal(damaged.fea_conv.weight, network.fea_conv.weight)
     monkeypatch.setattr(run, 'folded_network', lambda identity, half=False: damaged)
-    for described in run.FORMATS.values():
+    for described in MODELS.values():
         if all(backends.missing(name) for name in described.backends):
             continue
         target = tmp_path / f'model_x2{described.suffixes[0]}'

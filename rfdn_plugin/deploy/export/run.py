@@ -41,6 +41,7 @@ FORMATS = {
     'openvino': Format(('.xml', '.bin'), ('fp32', 'fp16', 'bf16'), ('openvino',)),
     'ncnn': Format(('.param', '.bin'), ('fp32',), ('ncnn',)),
     'torch': Format(('.pt2',), ('fp32', 'fp16', 'bf16'), ('torch',)),
+    'web': Format(('.html',), ('fp32',), ('onnxruntime', 'openvino')),
 }
 
 SIZES = ((1, 1), (15, 15), (16, 16), (17, 31), (96, 64))
@@ -102,10 +103,10 @@ def export(
     card = export_card(identity, precision=precision, clamp=clamp)
     with tempfile.TemporaryDirectory(prefix='rfdn-export-') as folder:
         files = [Path(folder) / f'model{suffix}' for suffix in FORMATS[format].suffixes]
-        _WRITERS[format](folded_network(identity, half=precision == 'fp16'), files[0], card, precision, clamp)
+        network = folded_network(identity, half=precision == 'fp16')
+        model = _WRITERS[format](network, files[0], card, precision, clamp)
         differences = {
-            name: compare(build_network(identity), _open(files[0], name, precision), precision, clamp)
-            for name in runtimes
+            name: compare(build_network(identity), _open(model, name, precision), precision, clamp) for name in runtimes
         }
         # The weights first: a model that is there is whole.
         for made, target in reversed(list(zip(files, paths, strict=True))):
@@ -198,28 +199,32 @@ def _open(path: Path, backend: str, precision: str) -> Runner:
     return backends.open_model(path, backend=backend, threads=threads)
 
 
-Writer = Callable[[nn.Module, Path, dict[str, str], str, bool], None]
+Writer = Callable[[nn.Module, Path, dict[str, str], str, bool], Path]
+"""Writes a model and gives the file that is to be checked."""
 
 
-def _write_onnx(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> None:
+def _write_onnx(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
     from rfdn_plugin.deploy.export.onnx_model import onnx_model
 
     model = onnx_model(network, clamp=clamp, dtype=_TYPES[precision], metadata=card)
     path.write_bytes(model.SerializeToString())
+    return path
 
 
-def _write_openvino(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> None:
+def _write_openvino(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
     from rfdn_plugin.deploy.export.openvino_model import openvino_model, save
 
     save(openvino_model(network, clamp=clamp), path, card, half=precision == 'fp16')
+    return path
 
 
-def _write_ncnn(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> None:
+def _write_ncnn(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
     from rfdn_plugin.deploy.export.ncnn_model import ncnn_model
 
     model = ncnn_model(_Clamped(network) if clamp else network)
     path.write_text(model.param)
     path.with_suffix('.bin').write_bytes(model.bin)
+    return path
 
 
 class _Clamped(nn.Module):
@@ -231,10 +236,19 @@ class _Clamped(nn.Module):
         return self.network(x).clamp(0, 1)
 
 
-def _write_torch(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> None:
+def _write_torch(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
     from rfdn_plugin.deploy.export.torch_program import save_program
 
     save_program(network, path, card, clamp=clamp, dtype=_TYPES[precision])
+    return path
+
+
+def _write_web(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
+    from rfdn_plugin.deploy.export.web import web_page
+
+    model = _write_onnx(network, path.with_suffix('.onnx'), card, precision, clamp)
+    path.write_text(web_page(model.read_bytes(), card), encoding='utf-8')
+    return model
 
 
 _WRITERS: dict[str, Writer] = {
@@ -242,4 +256,5 @@ _WRITERS: dict[str, Writer] = {
     'openvino': _write_openvino,
     'ncnn': _write_ncnn,
     'torch': _write_torch,
+    'web': _write_web,
 }
