@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfdn_plugin.deploy.jobs import Jobs
 
 _MOST_LINES = 50
+_WORTH_MEASURING = 4_000_000
 
 
 @command('upscale', 'upscale images')
@@ -28,12 +29,18 @@ def _upscale(parser: argparse.ArgumentParser) -> Action:
     add = parser.add_argument
     add('inputs', nargs='+', metavar='INPUT', help='images, folders, or patterns as "photos/*.jpg"')
     add('-o', '--output', type=Path, required=True, metavar='DIR', help='folder for the results')
-    add('--weights', metavar='W', help='.pth, .safetensors, .pkl, .caffemodel, or zoo:NAME (rfdn list --zoo)')
+    weights_help = (
+        '.pth, .safetensors, .pkl, .caffemodel, zoo:NAME (rfdn list --zoo), or an exported .onnx, .xml, .param'
+    )
+    add('--weights', metavar='W', help=weights_help)
     add('--model', metavar='NETWORK', help='the shipped weights of this network (default: RFDN)')
     add('--scale', type=at_least_one, metavar='S', help='of the shipped weights (default: 2)')
     add_identity(parser)
     precision_help = 'bf16: faster on processors that have it, about 0.01 dB below (default: auto, which is exact)'
-    add('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', help=precision_help)
+    add('--precision', choices=('auto', 'fp32', 'bf16', 'fp16', 'int8'), default='auto', help=precision_help)
+    backend_help = 'what computes: auto measures once which of the installed ones is fastest (default: auto)'
+    backends = ('auto', 'torch', 'onnxruntime', 'openvino', 'ncnn')
+    add('--backend', choices=backends, default='auto', help=backend_help)
     tile_help = 'tiles of N pixels, each by itself: little memory, seams are avoided, differs by 59 to 64 dB'
     add('--tile', type=at_least_one, default=0, metavar='N', help=tile_help)
     memory_help = (
@@ -79,38 +86,66 @@ def _settings(args: argparse.Namespace) -> dict:
 def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     import torch
 
+    from rfdn_plugin.deploy.backends import kind_of
     from rfdn_plugin.deploy.files import upscale_files
     from rfdn_plugin.deploy.record import Record
     from rfdn_plugin.deploy.upscale import Upscaler
+    from rfdn_plugin.utils.files import sha256
     from rfdn_plugin.utils.version import __version__
     from rfdn_plugin.weights.loading import build_network, identify_file
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    identity = identify_file(settings['weights'], **settings['named'])
-    if args.scale and identity.upscale != args.scale:
-        raise UsageError(
-            f'--scale {args.scale}: {settings["weights"]} is of x{identity.upscale}: leave --scale out, or name other weights.'
-        )
+    model, named = settings['weights'], settings['named']
+    if kind_of(model) == 'network':
+        identity = identify_file(model, **named)
+        what = [identity.type, identity.arguments, identity.checkpoint.fingerprint]
+        _check_scale(args, identity.upscale)
+        model = build_network(identity)
+    else:
+        if not Path(model).is_file():
+            raise UsageError(f'no model file {model}: check the path.')
+        what = [sha256(model), args.img_range]
     upscaler = Upscaler(
-        build_network(identity),
+        model,
         precision=args.precision,
+        backend=_backend(args, jobs),
+        side=jobs.typical_side,
         device=args.device,
         tile=args.tile,
         memory=settings['memory'],
         self_ensemble=args.self_ensemble,
+        img_range=args.img_range,
     )
+    _check_scale(args, upscaler.scale)
     record = Record(
         args.output,
         {
             'version': __version__,
-            'network': [identity.type, identity.arguments, identity.checkpoint.fingerprint],
-            **{name: getattr(args, name) for name in ('precision', 'tile', 'self_ensemble', 'format', 'quality')},
+            'network': what,
+            **{
+                name: getattr(args, name)
+                for name in ('precision', 'backend', 'tile', 'self_ensemble', 'format', 'quality')
+            },
         },
     )
     return upscale_files(
         jobs.images, upscaler, record, format=args.format, quality=args.quality, overwrite=args.overwrite
     )
+
+
+def _check_scale(args: argparse.Namespace, scale: int) -> None:
+    if args.scale and scale != args.scale:
+        raise UsageError(
+            f'--scale {args.scale}: {args.weights} is of x{scale}: leave --scale out, or name other weights.'
+        )
+
+
+def _backend(args: argparse.Namespace, jobs: Jobs) -> str:
+    """To measure which backend is the fastest takes seconds: little work is done by PyTorch at once."""
+    if args.backend == 'auto' and sum(job.pixels for job in jobs.images) < _WORTH_MEASURING:
+        return 'torch'
+    return args.backend
 
 
 def _print(outcome: Outcome, jobs: Jobs, folder: Path) -> None:

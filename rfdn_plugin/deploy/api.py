@@ -60,6 +60,7 @@ def upscale(
     model: nn.Module | str | Path = DEFAULT_MODEL,
     *,
     precision: str = 'auto',
+    backend: str = 'torch',
     device: str | torch.device | None = None,
     tile: int = 0,
     memory: int | None = None,
@@ -74,8 +75,9 @@ def upscale(
     Args:
         image: H x W x 3 (RGB), H x W (grey) or H x W x 4 (RGB and alpha); uint8 (0..255), uint16 (0..65535) or float
             (0..1). OpenCV's images are BGR: give `image[..., ::-1]`.
-        model: A network (as `load` gives), a weights file, or `zoo:NAME`.
+        model: A network (as `load` gives), a weights file, `zoo:NAME`, or an exported model (.onnx, .xml, .param).
         precision: 'fp32', 'bf16' (faster on processors that have it, about 0.01 dB below) or 'auto', which is fp32.
+        backend: 'torch', 'onnxruntime', 'openvino', 'ncnn', or 'auto' for the fastest that is installed (measured once).
         device: Where to compute; where the network is, if not given.
         tile: 0, or the side in LR pixels of tiles that are upscaled by themselves: little memory, a slightly different
             result. Without it an image that does not fit is computed in parts, with the result of the whole.
@@ -96,12 +98,13 @@ def upscale(
     >>> large.shape, large.dtype
     ((48, 64, 3), dtype('uint8'))
     """
-    settings: dict[str, Any] = {'precision': precision, 'device': device, 'tile': tile, 'memory': memory}
+    settings: dict[str, Any] = {'precision': precision, 'backend': backend, 'device': device, 'tile': tile}
+    settings |= {'memory': memory, 'self_ensemble': self_ensemble}
     if isinstance(model, nn.Module):
-        return Upscaler(model, self_ensemble=self_ensemble, **settings, **named)(image)
+        return Upscaler(model, **settings, **named)(image)
     path = weights_path(model)
     version = path.stat().st_mtime_ns if path.exists() else 0
-    key = tuple(sorted({**settings, 'self_ensemble': self_ensemble, **named}.items()))
+    key = tuple(sorted({**settings, **named}.items()))
     return _ready(str(path), version, key)(image)
 
 

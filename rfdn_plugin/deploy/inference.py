@@ -18,6 +18,7 @@ Networks of other families run as they are, in channels last.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -264,7 +265,7 @@ def inference_form(
 
 
 @torch.inference_mode()
-def difference_from(network: nn.Module, form: nn.Module) -> float:
+def difference_from(network: nn.Module, form: Callable[[Tensor], Tensor]) -> float:
     """The largest difference between a network and its form on a test pattern of 40 x 56 pixels, in grey levels."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 56), indexing='ij')
     waves = torch.stack([torch.sin(40 * x * y), torch.cos(9 * x + 30 * y * y), (x > y).float() * 2 - 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class Jobs:
 
     images: list[Job]
     ignored: Counter = field(default_factory=Counter)
+
+    @property
+    def typical_side(self) -> int:
+        """Of a square as large as the median image."""
+        return round(statistics.median(job.pixels for job in self.images) ** 0.5)
 
 
 def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:

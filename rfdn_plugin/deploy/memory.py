@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from rfdn_plugin.deploy.inference import InferenceForm, PlainForm
+from rfdn_plugin.deploy.choice import Form
+from rfdn_plugin.deploy.inference import InferenceForm
 from rfdn_plugin.deploy.layers import ALIGNMENT
 from rfdn_plugin.deploy.parts import kept_bytes_per_pixel
 from rfdn_plugin.utils.errors import RFDNError
@@ -21,7 +22,7 @@ _FEATURE_MAPS = {torch.float32: 10.0, torch.bfloat16: 7.5}
 (E_RFDN x4), 1870 (IMDN x2), in bf16 1350 and 1230; these factors give 1920, 2000, 2560, 1440 and 1500."""
 
 _PLAIN_BYTES = 12_000
-"""For each LR pixel of a network that runs as it is: RFANet keeps the features of all its blocks."""
+"""For each LR pixel of a network that runs as it is, or in another runtime: RFANet keeps the features of all its blocks."""
 
 TILES = tuple(range(10 * ALIGNMENT, 0, -ALIGNMENT))
 _KEPT_TILE = 4 * ALIGNMENT
@@ -47,10 +48,10 @@ class Way:
         return f'in parts of {self.tile} pixels, features {"kept" if self.keep else "computed anew"}'
 
 
-def ways(form: InferenceForm | PlainForm, height: int, width: int) -> list[Way]:
+def ways(form: Form, height: int, width: int) -> list[Way]:
     """All ways to compute an image, the fastest first, each needing less than the one before."""
     pixels = height * width
-    if isinstance(form, PlainForm):
+    if not isinstance(form, InferenceForm):
         return [Way(0, False, pixels * _PLAIN_BYTES)]
     each = _FEATURE_MAPS[form.dtype] * form.num_feat * 4 + 8 * form.out_channels * form.scale**2
     found = [Way(0, False, round(pixels * each))]
@@ -75,7 +76,7 @@ def _tile_pixels(form: InferenceForm, tile: int, height: int, width: int) -> int
     return min(tile + around, height) * min(tile + around, width)
 
 
-def choose(form: InferenceForm | PlainForm, height: int, width: int, budget: int) -> Way:
+def choose(form: Form, height: int, width: int, budget: int) -> Way:
     """The fastest way that fits into `budget` bytes.
 
     Raises:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rfdn_plugin.deploy import memory
-from rfdn_plugin.deploy.inference import InferenceForm, PlainForm, inference_form
+from rfdn_plugin.deploy.backends import kind_of
+from rfdn_plugin.deploy.choice import Form, open_form
+from rfdn_plugin.deploy.inference import PRECISIONS, InferenceForm, inference_form
 from rfdn_plugin.deploy.layers import Region
 from rfdn_plugin.deploy.parts import Report, regions, run_in_parts
 from rfdn_plugin.utils.errors import RFDNError
@@ -27,8 +29,13 @@ class Upscaler:
     """A network that is ready to upscale images, one after the other.
 
     Args:
-        model: A network of this package, a weights file, or `zoo:NAME` (`rfdn list --zoo`).
-        precision: 'fp32'; 'bf16' (faster on processors that have it, about 0.01 dB below); 'auto' is fp32, which is exact.
+        model: A network of this package, a weights file, `zoo:NAME` (`rfdn list --zoo`), or an exported model (.onnx, .xml,
+            .param).
+        precision: 'fp32'; 'bf16' (faster on processors that have it, about 0.01 dB below); 'auto' is fp32, which is exact, or
+            what an exported model was made for. Other backends have further ones.
+        backend: 'torch', 'onnxruntime', 'openvino', 'ncnn', or 'auto' for the fastest that is installed, which is measured
+            once and remembered. Images that do not fit into the memory are computed by PyTorch.
+        side: Of the images that are to come, in pixels, for 'auto'.
         device: Where it runs, as 'cpu' or 'cuda'; where the network is, if not given.
         tile: 0, or the side in LR pixels of tiles that are upscaled by themselves. It needs little memory and differs from
             the whole image, because the attention sees one tile only: by 59 to 64 dB PSNR. Without it an image that does
@@ -39,6 +46,7 @@ class Upscaler:
 
     Attributes:
         scale: The scale factor.
+        network: The network, None of an exported model.
         form: What computes.
         last_way: How the last image was computed ('whole', or in which parts).
 
@@ -51,21 +59,33 @@ class Upscaler:
         model: nn.Module | str | Path = DEFAULT_MODEL,
         *,
         precision: str = 'auto',
+        backend: str = 'torch',
+        side: int = 256,
         device: str | torch.device | None = None,
         tile: int = 0,
         memory: int | None = None,
         self_ensemble: bool = False,
         **named: Any,
     ) -> None:
+        self.network: nn.Module | None = None
         if isinstance(model, nn.Module):
-            network = model
-        else:
+            self.network = model
+        elif kind_of(model) == 'network':
             from rfdn_plugin.weights.loading import load_network
 
-            network = load_network(model, **named)[0]
+            self.network = load_network(model, **named)[0]
+        else:
+            backend = 'auto' if backend == 'torch' else backend
         if tile < 0:
             raise RFDNError(f'tile is {tile}: it must be 0 or the side of a tile.')
-        self.form: InferenceForm | PlainForm = inference_form(network, precision=precision, device=device)
+        self.form: Form = open_form(
+            self.network if self.network is not None else cast(str | Path, model),
+            backend=backend,
+            precision=precision,
+            device=device,
+            side=side,
+            img_range=named.get('img_range'),
+        )
         self.scale = self.form.scale
         self.tile, self.memory, self.self_ensemble = tile, memory, self_ensemble
         self.last_way = ''
@@ -145,16 +165,16 @@ class Upscaler:
             self.last_way = f'tiles of {self.tile} pixels'
             self._run_tiles(height, width, read, write, report)
             return
-        form = self.form
         budget = memory.available(self.memory, self.form.device)
+        form = self._form_for(height, width, budget)
         while True:
-            way = memory.choose(self.form, height, width, budget)
+            way = memory.choose(form, height, width, budget)
             self.last_way = str(way)
             done: list[float] = []
             try:
                 if not way.tile:
                     everything = Region(0, height, 0, width)
-                    write(everything, self.form(read(everything)))
+                    write(everything, form(read(everything)))
                     report(1.0)
                 else:
 
@@ -166,11 +186,20 @@ class Upscaler:
                     run_in_parts(parts, height, width, read, write, tile=way.tile, keep=way.keep, report=tell)
                 return
             except (MemoryError, RuntimeError) as error:
-                smaller = [other for other in memory.ways(self.form, height, width) if other.bytes < way.bytes]
+                smaller = [other for other in memory.ways(form, height, width) if other.bytes < way.bytes]
                 if not memory.out_of_memory(error) or not smaller:
                     raise
                 report(-sum(done))
                 budget = smaller[0].bytes  # the system has promised more than it gives
+
+    def _form_for(self, height: int, width: int, budget: int) -> Form:
+        """PyTorch's form for what another runtime has no memory for: it can compute in parts."""
+        if isinstance(self.form, InferenceForm) or self.network is None:
+            return self.form
+        if memory.ways(self.form, height, width)[0].bytes <= budget:
+            return self.form
+        precision = self.form.precision if self.form.precision in PRECISIONS else 'fp32'
+        return inference_form(self.network, precision=precision)
 
     def _run_tiles(
         self,
