@@ -12,7 +12,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,56 +20,41 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rfdn_plugin.data.stored import DECODER_ERRORS, StoredImage, orientation_of, profile_of, resolution_of
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.data.decoder_messages import decoder_messages
+from rfdn_plugin.data.image_files import IMAGE_SUFFIXES, SUFFIXES_OF_FORMATS, find_images, is_side_file, is_special
+from rfdn_plugin.data.image_policy import POLICY, ImageError
+from rfdn_plugin.data.raw_formats import (
+    PNG_SIGNATURE,
+    TIFF_SIGNATURES,
+    Tiff,
+    decode_pnm,
+    has_zeroed_stretch,
+    png_transparent_grey,
+    scaled,
+)
+from rfdn_plugin.data.stored import DECODER_ERRORS, StoredImage, orientation_of, profile_of, resolution_of, turned
 
-# kind of oddity -> (what is done, what is said). 'convert': the image is used, with a notice.
-# 'skip': it is left out and counted with its reason; `--strict` makes that a failure.
-POLICY: dict[str, tuple[str, str]] = {
-    'grey': ('convert', 'greyscale (1, 2, 4 or 8 bit): the grey is used for all three channels'),
-    '16-bit': ('convert', '16 bits a channel: rounded to 8 bits, value / 257'),
-    'alpha': ('convert', 'transparency: dropped, the colours are used as stored'),
-    'palette': ('convert', 'palette: expanded to RGB'),
-    'cmyk': ('convert', 'CMYK: converted to RGB without a colour profile, as Pillow does'),
-    'colour-space': ('convert', 'stored in another colour space (YCbCr, LAB, HSV): converted to RGB by Pillow'),
-    'orientation': ('convert', 'EXIF orientation: turned as a viewer shows it'),
-    'profile': ('convert', 'ICC colour profile: not applied, the values are used as stored'),
-    'several': ('convert', 'animated or with several pages: the first image is used'),
-    'misnamed': ('convert', 'content is of another format than the name says: read by its content'),
-    'renamed': ('convert', 'name has dots, is not ASCII, or differs in the suffix only: a key is made from it'),
-    'small': ('convert', 'a side below the crop size: that side is kept whole'),
-    'empty': ('skip', 'empty file'),
-    'lfs-pointer': ('skip', 'Git LFS pointer instead of the image: run `git lfs pull`'),
-    'damaged': ('skip', 'damaged or truncated: download or copy it again'),
-    'too-large': ('skip', 'declares more pixels than Pillow takes for safe (179 million)'),
-    'unsupported': ('skip', 'holds floating-point or 32-bit values, not a photograph of 8 or 16 bits'),
-    'not-a-image': ('skip', 'not an image'),
-    'side-file': ('skip', 'side file of an operating system'),
-    'folder': ('skip', 'a folder'),
-    'unreadable': ('skip', 'cannot be opened'),
-    'too-small': ('skip', 'a side is below one LR pixel, or below --min-size'),
-    'lr-mismatch': ('skip', 'the given LR has not the size of the HR divided by the scale'),
-    'lr-without-hr': ('skip', 'a given LR for which there is no HR'),
-}
+__all__ = [
+    'IMAGE_SUFFIXES',
+    'POLICY',
+    'DecodedImage',
+    'ImageError',
+    'StoredImage',
+    'decode_image',
+    'decode_stored',
+    'find_images',
+    'image_size',
+    'is_side_file',
+    'read_file',
+    'read_image',
+    'read_stored',
+]
 
-_SIDE_FILES = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '.ds_store', '.localized', '@eadir', '__macosx'}
-_SIGNATURES = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'GIF8', b'BM', b'II*\0', b'MM\0*', b'RIFF')
+_SIGNATURES = (PNG_SIGNATURE, b'\xff\xd8\xff', b'GIF8', b'BM', *TIFF_SIGNATURES, b'RIFF')
 _LFS_POINTER = b'version https://git-lfs'
-_SUFFIXES = {
-    'PNG': {'.png', '.apng'},
-    'JPEG': {'.jpg', '.jpeg', '.jpe', '.jfif'},
-    'MPO': {'.jpg', '.jpeg', '.mpo'},
-    'BMP': {'.bmp', '.dib'},
-    'DIB': {'.bmp', '.dib'},
-    'TIFF': {'.tif', '.tiff'},
-    'WEBP': {'.webp'},
-    'GIF': {'.gif'},
-}
-IMAGE_SUFFIXES = frozenset().union(*_SUFFIXES.values(), {'.avif', '.jp2', '.ppm', '.pgm', '.pnm', '.tga'})
 _OPENCV_MODES = {'1', 'L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B', 'I;16L', 'I'}
 _GREY_MODES = {'1', 'L', 'LA', 'La'}
 _PNG_GREY_ALPHA = 4
-_TIFF_BITS = 258
 
 
 @dataclass(frozen=True)
@@ -87,15 +72,8 @@ class DecodedImage:
     alpha: np.ndarray | None = None
 
 
-class ImageError(RFDNError):
-    """A file that cannot be used. `kind` is its key in `POLICY`, `detail` what the decoder said, if anything."""
-
-    def __init__(self, kind: str, detail: str = '') -> None:
-        self.kind, self.detail = kind, detail
-        super().__init__(POLICY[kind][1] + (f' ({detail})' if detail else ''))
-
-    def __reduce__(self) -> tuple:  # an exception with its own arguments does not cross processes otherwise
-        return type(self), (self.kind, self.detail)
+# RGB or grey, uint8 or uint16; alpha of the same type or None; the kinds of `POLICY` that only the pixels show.
+_Pixels = tuple[np.ndarray, np.ndarray | None, list[str]]
 
 
 def read_image(path: str | os.PathLike) -> DecodedImage:
@@ -107,19 +85,27 @@ def read_image(path: str | os.PathLike) -> DecodedImage:
     Raises:
         ImageError: The file is to be skipped; `kind` says why.
     """
-    return decode_image(_bytes_of(Path(path)), Path(path).suffix)
+    return decode_image(read_file(path), Path(path).suffix)
 
 
 def read_stored(path: str | os.PathLike, *, most_pixels: int | None = None) -> StoredImage:
     """Read a file as it is: 16 bits, grey, alpha, colour profile and resolution are kept. Arguments: `decode_stored`."""
-    return decode_stored(_bytes_of(Path(path)), Path(path).suffix, most_pixels=most_pixels)
+    return decode_stored(read_file(path), Path(path).suffix, most_pixels=most_pixels)
 
 
-def _bytes_of(path: Path) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of a file that may be an image.
+
+    Raises:
+        ImageError: It is not a file, is one of an operating system, or cannot be read.
+    """
+    path = Path(path)
     if path.is_dir():
         raise ImageError('folder')
     if is_side_file(path.name):
         raise ImageError('side-file')
+    if is_special(path):
+        raise ImageError('special-file')
     try:
         return path.read_bytes()
     except OSError as error:
@@ -154,14 +140,14 @@ def decode_stored(data: bytes, suffix: str = '', *, most_pixels: int | None = No
         raise ImageError('lfs-pointer')
     header = _open_header(data, most_pixels)
     notices = set(_header_notices(header, suffix))
+    orientation = orientation_of(data, header)
     pixels, alpha, converted = _decode(data, header)
     notices.update(converted)
-    orientation = orientation_of(data, header)
     if orientation != 1:
         notices.add('orientation')
-        pixels = _turned(pixels, orientation)
-        alpha = None if alpha is None else _turned(alpha, orientation)
-    profile, resolution = profile_of(header, pixels), resolution_of(header, turned=orientation >= 5)
+        pixels = turned(pixels, orientation)
+        alpha = None if alpha is None else turned(alpha, orientation)
+    profile, resolution = profile_of(header, pixels), resolution_of(header, is_turned=orientation >= 5)
     return StoredImage(pixels, alpha, tuple(sorted(notices)), profile, resolution)
 
 
@@ -178,57 +164,6 @@ def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
         return None
 
 
-def is_side_file(name: str) -> bool:
-    """Whether a file or folder of this name is left beside images by an operating system or a file server."""
-    return name.startswith('._') or name.lower() in _SIDE_FILES
-
-
-def find_images(
-    folders: Iterable[str | os.PathLike], recursive: bool = False
-) -> tuple[list[tuple[Path, Path]], list[tuple[Path, ImageError]]]:
-    """List the files that may be images, sorted by their path below the folder, and what else lies there.
-
-    A file is a candidate by its name's suffix; whether it is an image is found out when it is read.
-
-    Args:
-        folders: Folders, each of which must exist.
-        recursive: Enter subfolders, except those named like an image and side folders.
-
-    Returns:
-        The candidates as (folder, path below it), and (path, reason) for everything else.
-
-    Raises:
-        RFDNError: A folder does not exist or is a file.
-    """
-    candidates: list[tuple[Path, Path]] = []
-    others: list[tuple[Path, ImageError]] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            problem = 'is not a folder' if folder.exists() else 'does not exist'
-            raise RFDNError(f'the folder of images {folder} {problem}: give the folder that holds the image files')
-        for path in _walk(folder, recursive):
-            if is_side_file(path.name):
-                others.append((path, ImageError('side-file')))
-            elif path.is_dir():
-                hint = '' if path.suffix.lower() in IMAGE_SUFFIXES or recursive else 'entered only with --recursive'
-                others.append((path, ImageError('folder', hint)))
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                candidates.append((folder, path.relative_to(folder)))
-            else:
-                others.append((path, ImageError('not-a-image')))
-    candidates.sort(key=lambda item: item[1].as_posix())
-    return candidates, others
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        enter = recursive and path.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES
-        if enter and not is_side_file(path.name) and not path.name.startswith('.'):
-            yield from _walk(path, recursive)
-        else:
-            yield path
-
-
 # --- the header ----------------------------------------------------------------------------------------------------
 def _open_header(data: bytes, most_pixels: int | None) -> Image.Image:
     try:
@@ -238,6 +173,8 @@ def _open_header(data: bytes, most_pixels: int | None) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError('too-large') from error
     except UnidentifiedImageError as error:
+        if data.startswith(TIFF_SIGNATURES) and Tiff(data).is_readable:
+            raise ImageError('unsupported', f'TIFF of {Tiff(data).bits} bits') from error
         raise ImageError('damaged' if data.startswith(_SIGNATURES) else 'not-a-image') from error
     except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
@@ -273,71 +210,134 @@ def _header_notices(header: Image.Image, suffix: str) -> Iterator[str]:
         yield 'several'
     if header.info.get('icc_profile'):
         yield 'profile'
-    expected = _SUFFIXES.get(header.format or '', set())
+    expected = SUFFIXES_OF_FORMATS.get(header.format or '', set())
     if suffix and expected and suffix.lower() not in expected:
         yield 'misnamed'
 
 
 # --- the pixels ----------------------------------------------------------------------------------------------------
-def _decode(data: bytes, header: Image.Image) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """RGB or grey, uint8 or uint16; alpha of the same type or None; and the notices that only the pixels show."""
+def _decode(data: bytes, header: Image.Image) -> _Pixels:
+    if header.format == 'TIFF':
+        return _decode_tiff(data, header.size)
+    if header.format == 'PPM' and data[1:2] in b'123456':
+        return _decode_pnm(data)
+    is_jpeg = header.format in ('JPEG', 'MPO')
+    if is_jpeg and has_zeroed_stretch(data):
+        raise ImageError('damaged', 'a stretch of zeros in its pixels')
     several = getattr(header, 'n_frames', 1) > 1
-    if header.mode not in _OPENCV_MODES or (several and header.format not in ('MPO', 'TIFF')):
-        return _decode_with_pillow(header)
-    bits = getattr(header, 'tag_v2', {}).get(_TIFF_BITS, ())
-    if header.format == 'TIFF' and header.mode in ('RGBA', 'LA') and set(bits) == {8}:
-        return _decode_with_pillow(header)  # OpenCV multiplies the colours by alpha
-    if header.format in ('JPEG', 'MPO') and b'\xff\xd9' not in data[-4096:]:
+    if header.mode not in _OPENCV_MODES or (several and header.format != 'MPO'):
+        pixels, alpha, notices = _decode_with_pillow(header)
+        # Pillow does not tell what libjpeg warned of.
+        return pixels, alpha, notices + (_decode_with_opencv(data)[1] if is_jpeg else [])
+    if is_jpeg and b'\xff\xd9' not in data[-4096:]:
         # No end marker: OpenCV before version 5 fills a truncated image with grey and says nothing; Pillow refuses.
         _decode_with_pillow(header)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None:  # damaged, or a format that this build of OpenCV lacks
+    decoded, notices = _decode_with_opencv(data)
+    if decoded is None:  # damaged, or a format that this build of OpenCV lacks
         return _decode_with_pillow(header)
-    notices = []
-    if pixels.dtype == np.uint16:
+    if decoded.dtype == np.uint16:
         notices.append('16-bit')
-    elif pixels.dtype != np.uint8:
-        raise ImageError('unsupported', str(pixels.dtype))
-    if pixels.ndim == 2:
-        return pixels, None, notices
+    elif decoded.dtype != np.uint8:
+        raise ImageError('unsupported', str(decoded.dtype))
+    if decoded.ndim == 2:
+        if header.format == 'PNG' and 'transparency' in header.info:
+            opaque = np.iinfo(decoded.dtype).max
+            alpha = np.where(decoded == png_transparent_grey(data), 0, opaque).astype(decoded.dtype)
+            return decoded, alpha, [*notices, 'alpha']
+        return decoded, None, notices
     alpha = None
-    if pixels.shape[2] == 4:
+    if decoded.shape[2] == 4:
         notices.append('alpha')
-        alpha = np.ascontiguousarray(pixels[:, :, 3])
-    if header.mode in _GREY_MODES or (
-        header.format == 'PNG' and data[25] == _PNG_GREY_ALPHA
-    ):  # 16 bits: Pillow says RGBA
-        return np.ascontiguousarray(pixels[:, :, 0]), alpha, notices
+        alpha = np.ascontiguousarray(decoded[:, :, 3])
+    is_grey_png = header.format == 'PNG' and data[25] == _PNG_GREY_ALPHA  # 16 bits: Pillow says RGBA
+    if header.mode in _GREY_MODES or is_grey_png:
+        return np.ascontiguousarray(decoded[:, :, 0]), alpha, notices
     if alpha is not None:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), alpha, notices
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), None, notices
+        return cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB), alpha, notices
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded), None, notices
 
 
-def _decode_with_pillow(header: Image.Image) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+def _decode_with_opencv(data: bytes) -> tuple[np.ndarray | None, list[str]]:
+    """What OpenCV makes of a file, None where it cannot, and the notices of what its decoders said."""
+    pixels: np.ndarray | None
+    with decoder_messages() as messages:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            pixels = None
+    if pixels is None:
+        return None, []
+    if messages.pixels_are_wrong:
+        raise ImageError('damaged', messages[0])
+    return pixels, ['decoder-warning'] if messages else []
+
+
+def _decode_with_pillow(header: Image.Image) -> _Pixels:
     if header.mode == 'F':
         raise ImageError('unsupported', 'float')
     transparent = header.has_transparency_data
     kind = 'L' if header.mode in _GREY_MODES else 'RGB'
-    try:
-        converted = header.convert(f'{kind}A' if transparent else kind)
-    except DECODER_ERRORS as error:
-        raise ImageError('damaged', str(error)) from error
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        try:
+            converted = header.convert(f'{kind}A' if transparent else kind)
+        except DECODER_ERRORS as error:
+            raise ImageError('damaged', str(error)) from error
+    notices = ['decoder-warning'] if said else []
     pixels = np.array(converted)
     if not transparent:
-        return pixels, None, []
+        return pixels, None, notices
     colours = pixels[:, :, 0] if kind == 'L' else pixels[:, :, :3]
-    return np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), ['alpha']
+    return np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), [*notices, 'alpha']
 
 
-def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """What a viewer shows for EXIF `orientation` (TIFF 6.0, tag 274: where the stored first row and column belong)."""
-    if orientation >= 5:
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+def _decode_pnm(data: bytes) -> _Pixels:
+    pixels, largest = decode_pnm(data)
+    notices = ['16-bit'] if largest > 255 else []
+    return pixels, None, notices if largest in (1, 255, 65535) else [*notices, 'maxval']
+
+
+def _decode_tiff(data: bytes, size: tuple[int, int]) -> _Pixels:
+    """A TIFF file without its orientation: Pillow and OpenCV each turn by it at a moment of their own.
+
+    Pillow reads 8 bits right, and OpenCV colours of 16; each reads some of the other's files wrongly without a word.
+    `size` is what was allowed to be decoded.
+    """
+    tiff = Tiff(data)
+    if not tiff.is_integer or tiff.bits > 16:
+        raise ImageError('unsupported', f'{tiff.bits} bits' if tiff.is_integer else 'no whole numbers from 0')
+    data = tiff.without_orientation()
+    header = _open_header(data, 2 * size[0] * size[1])
+    if tiff.bits > 8 and header.mode.startswith('RGB'):
+        return _decode_16_bit_tiff(data, tiff)
+    if not header.mode.startswith('I;16'):
+        with decoder_messages():  # Pillow raises what libtiff also prints
+            pixels, alpha, notices = _decode_with_pillow(header)
+        if tiff.has_damaged_strip:
+            raise ImageError('damaged', 'a deflated strip fails its checksum')
+        is_jpeg = tiff.compression in (6, 7)
+        return pixels, alpha, notices + (_decode_with_opencv(data)[1] if is_jpeg else [])
+    try:
+        grey = np.asarray(header).astype(np.uint32)
+    except DECODER_ERRORS as error:
+        raise ImageError('damaged', str(error)) from error
+    white = 2**tiff.bits - 1
+    grey = white - grey if tiff.white_is_zero else grey
+    return scaled(grey, white, 65535), None, ['16-bit']
+
+
+def _decode_16_bit_tiff(data: bytes, tiff: Tiff) -> _Pixels:
+    if tiff.is_planar or tiff.bits != 16:
+        raise ImageError('unsupported', f'TIFF with separate planes of {tiff.bits} bits')
+    pixels, notices = _decode_with_opencv(data)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise ImageError('damaged', 'OpenCV cannot decode it')
+    notices.append('16-bit')
+    rgb, alpha = cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), cv2.COLOR_BGR2RGB), None
+    if pixels.shape[2] == 4 and tiff.alpha is not None:
+        alpha = np.ascontiguousarray(pixels[:, :, 3])
+        notices.append('alpha')
+        if tiff.alpha == 'associated':
+            divided = rgb.astype(np.float64) * 65535 / np.maximum(alpha, 1)[..., None]
+            rgb = np.rint(divided).clip(0, 65535).astype(np.uint16)
+    return rgb, alpha, notices

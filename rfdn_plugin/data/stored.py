@@ -53,15 +53,15 @@ def profile_of(header: Image.Image, pixels: np.ndarray) -> bytes | None:
     return profile if isinstance(profile, bytes) and profile[16:20] == wanted else None
 
 
-def resolution_of(header: Image.Image, *, turned: bool) -> tuple[float, float] | None:
-    """The resolution that a file states; `turned` swaps the two directions."""
+def resolution_of(header: Image.Image, *, is_turned: bool) -> tuple[float, float] | None:
+    """The resolution that a file states; `is_turned` swaps the two directions."""
     try:
         across, down = (float(value) for value in header.info.get('dpi', ()))
     except (TypeError, ValueError, ZeroDivisionError):  # none, or metadata that is no resolution
         return None
     if not all(math.isfinite(value) and 0 < value < 1e6 for value in (across, down)):
         return None
-    return (down, across) if turned else (across, down)
+    return (down, across) if is_turned else (across, down)
 
 
 def orientation_of(data: bytes, header: Image.Image) -> int:
@@ -101,3 +101,14 @@ def _late_png_exif(data: bytes) -> bytes | None:
                 return None
         position += 12 + length
     return None
+
+
+def turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """What a viewer shows for EXIF `orientation` (TIFF 6.0, tag 274: where the stored first row and column belong)."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)

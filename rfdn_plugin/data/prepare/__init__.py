@@ -27,6 +27,8 @@ from rfdn_plugin.utils.progress import progress
 
 __all__ = ['PrepareSpec', 'prepare', 'write_databases']
 
+# Seconds by which the clocks of two file systems may differ.
+_CLOCKS_DIFFER = 600
 _BYTES_PER_PIXEL = {'bmp': 3.0, 'png': 1.6}  # of photographs; for the estimate of disk space only
 
 
@@ -137,9 +139,12 @@ def _refuse_other_images(writers: dict[int, DatabaseWriter], sources: list[Sourc
         for number, record in enumerate(writer.records):
             if number < len(sources):
                 source = sources[number]
-                if (record['source'], record['bytes']) == (source.name, source.bytes):
+                if (record['source'], record['bytes']) != (source.name, source.bytes):
+                    now = f'{source.name} ({source.bytes} bytes)'
+                elif _is_changed(record, source, writer.begun):
+                    now = 'other content of the same size'
+                else:
                     continue
-                now = f'{source.name} ({source.bytes} bytes)'
             else:
                 now = 'missing'
             raise RFDNError(
@@ -151,6 +156,12 @@ def _refuse_other_images(writers: dict[int, DatabaseWriter], sources: list[Sourc
                 f'{writer.path} is finished with {len(writer.records)} images, there are {len(sources)} now '
                 f'({sources[len(writer.records)].name} is new): give another --out, or delete the databases'
             )
+
+
+def _is_changed(record: dict, source: Source, begun: float) -> bool:
+    """Whether the files of an image hold other bytes than when it was taken; only recent ones are read for it."""
+    may_be = 'digest' in record and source.changed_after(begun - _CLOCKS_DIFFER)
+    return may_be and record['digest'] != source.digest()
 
 
 def _report_start(

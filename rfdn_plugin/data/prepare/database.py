@@ -69,6 +69,12 @@ class DatabaseWriter:
         """What became of an image that was taken, committed or not."""
         return self.records[number] if number < len(self.records) else self._pending[number - len(self.records)]
 
+    @property
+    def begun(self) -> float:
+        """When the first image was taken at the earliest, in seconds since 1970; 0 where there is no database yet."""
+        settings_file = (self.path if self.finished else self._partial) / SETTINGS_FILE
+        return settings_file.stat().st_mtime if settings_file.exists() else 0
+
     def start(self) -> None:
         """Make the folder where there is none yet, and clear away what a kill left of a file being written."""
         self._partial.mkdir(parents=True, exist_ok=True)

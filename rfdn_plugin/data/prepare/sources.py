@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from rfdn_plugin.data.images import ImageError, find_images
+from rfdn_plugin.data.images import ImageError, find_images, read_file
 from rfdn_plugin.data.pairing import pair_names, stems_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec, listed
 from rfdn_plugin.utils.errors import RFDNError
@@ -32,6 +34,26 @@ class Source:
     def bytes(self) -> int:
         """Its size on the disk; 0 for a link that leads nowhere."""
         return self.path.stat().st_size if self.path.exists() else 0
+
+    def changed_after(self, moment: float) -> bool:
+        """Whether a file of it may have another content than at a moment in seconds: written, replaced or renamed."""
+        files = [path.stat() for path in (self.path, *self.lr.values()) if path.exists()]
+        return any(max(file.st_mtime, file.st_ctime) > moment for file in files)
+
+    def digest(self) -> str:
+        """A digest of the bytes of the image and of its given LR, '' where one of them cannot be read."""
+        try:
+            return digest_of([read_file(self.path), *(read_file(self.lr[scale]) for scale in sorted(self.lr))])
+        except ImageError:
+            return ''
+
+
+def digest_of(files: Iterable[bytes]) -> str:
+    """Equal for files of equal bytes and, for all practical purposes, for those only."""
+    digest = hashlib.blake2b(digest_size=16)
+    for data in files:
+        digest.update(hashlib.blake2b(data, digest_size=16).digest())
+    return digest.hexdigest()
 
 
 def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, ImageError]]]:

@@ -6,6 +6,7 @@ without being copied through a pipe; where processes are not forked, or an image
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections import deque
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from rfdn_plugin.data.bicubic import downscale, mod_crop
-from rfdn_plugin.data.images import ImageError, read_image
+from rfdn_plugin.data.images import ImageError, decode_image, read_file
+from rfdn_plugin.data.pairing import explain_sizes
 from rfdn_plugin.data.prepare.encoding import encode
-from rfdn_plugin.data.prepare.sources import Source
+from rfdn_plugin.data.prepare.sources import Source, digest_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec
 from rfdn_plugin.data.prepare.tiles import Tile, tiles_of
 from rfdn_plugin.data.workers import are_forked, worker_pool
@@ -91,9 +93,11 @@ def _work_in_slot(
 # --- one image ---------------------------------------------------------------------------------------------------
 def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Result:
     """One image: its record, and its encoded sub-images for the databases of `scales` (1 for HR)."""
-    record: dict = {'source': source.name, 'bytes': source.bytes}
+    record: dict = {'source': source.name, 'bytes': source.bytes, 'digest': ''}
     try:
-        images, notices = _images_of(spec, source)
+        files = _files_of(source)
+        record['digest'] = digest_of(files.values())
+        images, notices = _images_of(spec, source, files)
     except ImageError as error:
         return record | {'skipped': error.kind, 'detail': error.detail}, {}
     height, width = images[1].shape[:2]
@@ -114,9 +118,26 @@ def _cut(image: np.ndarray, tile: Tile, scale: int) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def _images_of(spec: PrepareSpec, source: Source) -> tuple[dict[int, np.ndarray], set[str]]:
+def _files_of(source: Source) -> dict[int, bytes]:
+    """The bytes of the HR file (1) and of the LR files that are given, by scale."""
+    files = {1: read_file(source.path)}
+    for scale in sorted(source.lr):
+        with _told_as_lr(source, scale):
+            files[scale] = read_file(source.lr[scale])
+    return files
+
+
+@contextlib.contextmanager
+def _told_as_lr(source: Source, scale: int) -> Iterator[None]:
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.kind, f'LR x{scale} {source.lr[scale].name} {error.detail}'.strip()) from error
+
+
+def _images_of(spec: PrepareSpec, source: Source, files: dict[int, bytes]) -> tuple[dict[int, np.ndarray], set[str]]:
     """RGB of the HR image (1) and of its LR at each scale, cropped to fit each other; the notices of reading them."""
-    hr = read_image(source.path)
+    hr = decode_image(files[1], source.path.suffix)
     notices = set(hr.notices)
     cropped = mod_crop(hr.rgb, spec.multiple)
     height, width = cropped.shape[:2]
@@ -127,14 +148,15 @@ def _images_of(spec: PrepareSpec, source: Source) -> tuple[dict[int, np.ndarray]
         if scale not in source.lr:
             images[scale] = downscale(cropped, scale, spec.border)
             continue
-        try:
-            lr = read_image(source.lr[scale])
-        except ImageError as error:
-            raise ImageError(error.kind, f'LR x{scale} {source.lr[scale].name} {error.detail}'.strip()) from error
+        with _told_as_lr(source, scale):
+            lr = decode_image(files[scale], source.lr[scale].suffix)
         sizes = list(zip(hr.rgb.shape[:2], lr.rgb.shape[:2], strict=True))
         if any(of_lr not in (of_hr // scale, -(-of_hr // scale)) for of_hr, of_lr in sizes):
+            problem = explain_sizes(hr.rgb.shape, lr.rgb.shape, scale, exact=False)[1]
             (hr_height, lr_height), (hr_width, lr_width) = sizes
-            raise ImageError('lr-mismatch', f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}')
+            raise ImageError(
+                'lr-mismatch', problem or f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}'
+            )
         notices.update(lr.notices)
         images[scale] = lr.rgb[: height // scale, : width // scale]
     return images, notices

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rfdn_plugin.data.images import ImageError, read_image
 from rfdn_plugin.utils.files import atomic_write
 
 
@@ -57,11 +58,10 @@ class Cache:
 
     def image(self, key: str) -> np.ndarray | None:
         """An image, RGB, uint8, or None."""
-        import cv2
-
-        path = self.folder / f'{key}.png'
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-        return None if bgr is None else np.ascontiguousarray(bgr[..., ::-1])
+        try:
+            return read_image(self.folder / f'{key}.png').rgb
+        except ImageError:
+            return None  # missing, or torn by a kill
 
     def put_image(self, key: str, rgb: np.ndarray) -> None:
         import cv2

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.data.images import IMAGE_SUFFIXES
+from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, read_image
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -137,13 +137,11 @@ class ImagesPredictor:
         self.files = files
 
     def __call__(self, image: SetImage) -> np.ndarray:
-        import cv2
-
         path = self.files[image.set_name, image.name]
-        bgr = cv2.imread(path, cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise RFDNError(f'{path} is no whole image: make it again.')
-        return np.ascontiguousarray(bgr[..., ::-1])
+        try:
+            return read_image(path).rgb
+        except ImageError as error:
+            raise RFDNError(f'{path}: {error}: make it again.') from error
 
 
 def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]:

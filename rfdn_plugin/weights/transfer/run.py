@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rfdn_plugin.data.bicubic import downscale, mod_crop
-from rfdn_plugin.data.images import ImageError, decode_image, find_images
+from rfdn_plugin.data.images import DecodedImage, ImageError, decode_image, find_images, read_image
 from rfdn_plugin.data.lmdb import is_lmdb, reading, shapes_of
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
@@ -59,7 +59,7 @@ class FitImages:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for name in progress(self.names, description='fit', unit='images'):
             try:
-                high = mod_crop(decode_image(*self._read(name)).rgb, self.scale)
+                high = mod_crop(self._read(name).rgb, self.scale)
             except ImageError as error:
                 self.skipped[str(ImageError(error.kind))] += 1
                 continue
@@ -72,11 +72,11 @@ class FitImages:
         """A line for each reason for which images were skipped."""
         return [f'{count} skipped: {reason}' for reason, count in self.skipped.items()]
 
-    def _read(self, name: str | Path) -> tuple[bytes, str]:
+    def _read(self, name: str | Path) -> DecodedImage:
         if isinstance(name, Path):
-            return name.read_bytes(), name.suffix
+            return read_image(name)
         with reading(self.source) as transaction:
-            return transaction.get(name.encode('ascii')) or b'', ''
+            return decode_image(transaction.get(name.encode('ascii')) or b'')
 
 
 def _takes_colours(identity: Identity) -> bool:
