@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rfdn_plugin.utils.kernels import cubic
+
 
 def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     """A convolution with stride 1 that keeps height and width by zero padding."""
@@ -166,10 +168,7 @@ def cubic_phases(upscale: int) -> Tensor:
     """The taps of bicubic interpolation (a = -0.5, MATLAB's): upscale**2 x 1 x 5 x 5, in `nn.PixelShuffle`'s order."""
     centres = (torch.arange(upscale) + 0.5) / upscale - 0.5
     taps = torch.arange(-2, 3)
-    distance = (centres[:, None] - taps[None, :]).abs()
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    one_axis = torch.where(distance <= 1, near, far) * (distance < 2)
+    one_axis = cubic(centres[:, None] - taps[None, :])
     return torch.einsum('iy,jx->ijyx', one_axis, one_axis).reshape(upscale**2, 1, 5, 5)
 
 

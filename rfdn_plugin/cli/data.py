@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from rfdn_plugin.cli.arguments import at_least_one, fraction, part_of_whole, scale_and_folder
@@ -23,12 +24,12 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     lr_help = 'folder of given LR images of scale S; MATLAB bicubic is made where there is none'
     add('--lr', nargs='+', type=scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
     crop_help = 'side of the sub-images in HR pixels; 0 for whole images (default: 480)'
-    add('--crop-size', type=int, default=480, metavar='N', help=crop_help)
+    add('--crop-size', type=int, metavar='N', help=crop_help)
     add('--step', type=int, metavar='N', help='distance of the sub-images (default: half of the crop size)')
-    add('--encoding', choices=('png', 'bmp'), default='png', help='bmp: twice the disk, not decoded in training')
-    add('--level', type=int, default=1, metavar='L', help='PNG compression, 0 to 9 (default: 1)')
+    add('--encoding', choices=('png', 'bmp'), help='bmp: twice the disk, not decoded in training (default: png)')
+    add('--level', type=int, metavar='L', help='PNG compression, 0 to 9 (default: 1)')
     border_help = 'replicate: the bicubic of older MATLABs (default: symmetric)'
-    add('--border', choices=('symmetric', 'replicate'), default='symmetric', help=border_help)
+    add('--border', choices=('symmetric', 'replicate'), help=border_help)
     add('--min-size', type=int, default=0, metavar='N', help='skip images with a shorter side, as the gt_size')
     add('--workers', type=at_least_one, metavar='N', help='processes that decode and encode (default: one a core)')
     add('--shard', type=part_of_whole, metavar='I/N', help='only part I of N, into OUT/shard_I_of_N; see rfdn merge')
@@ -39,14 +40,16 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     def run(args: argparse.Namespace) -> None:
         from rfdn_plugin.data.prepare import PrepareSpec, prepare
 
-        given = vars(args)
+        if unused := _unused_options(args):
+            print(f'rfdn prepare: not used here: {", ".join(unused)}', file=sys.stderr)
         names = ('out', 'crop_size', 'step', 'encoding', 'level', 'border', 'min_size', 'shard', 'recursive', 'strict')
+        given = {name: value for name in names if (value := getattr(args, name)) is not None}
         spec = PrepareSpec(
             hr=tuple(args.hr),
             scales=tuple(args.scales),
             lr=dict(args.lr),
             workers=args.workers or available_cores(),
-            **{name: given[name] for name in names},
+            **given,
         )
         if args.folders:
             from rfdn_plugin.data.prepare.folders import prepare_folders
@@ -56,6 +59,21 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
             print('\n'.join(prepare(spec).lines()))
 
     return run
+
+
+def _unused_options(args: argparse.Namespace) -> list[str]:
+    """What was given to `rfdn prepare` and changes nothing, each with the reason."""
+    unused = {}
+    if args.folders:
+        for name in ('crop_size', 'step', 'encoding', 'shard', 'workers'):
+            unused[name] = 'with --folders, which writes whole PNGs in one process'
+    if args.crop_size == 0:
+        unused.setdefault('step', 'with --crop-size 0, which keeps images whole')
+    if args.encoding == 'bmp' and not args.folders:
+        unused['level'] = 'with --encoding bmp, which does not compress'
+    if args.lr and set(args.scales) <= set(dict(args.lr)):
+        unused['border'] = 'with --lr for every scale'
+    return [f'--{name.replace("_", "-")} ({why})' for name, why in unused.items() if getattr(args, name) is not None]
 
 
 @command('merge', 'put prepared databases together')

@@ -217,7 +217,7 @@ def test_lr_of_another_size_is_skipped_and_named(tmp_path):
         write(tmp_path / 'hr' / f'{name}.png', photograph(1, 48, 48))
         write(tmp_path / 'lr' / f'{name}.png', photograph(1, size, size))
     summary = prepare(spec_for(tmp_path / 'hr', tmp_path / 'out', scales=(2,), lr={2: tmp_path / 'lr'}), quiet)
-    assert summary.skipped == [('b.png', 'lr-mismatch', 'HR 48x48, LR x2 25x25')]
+    assert summary.skipped == [('b.png', 'lr-mismatch', 'HR 48x48, LR 25x25: not x2')]
 
 
 # --- odd images --------------------------------------------------------------------------------------------------

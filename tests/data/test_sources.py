@@ -159,3 +159,26 @@ def test_a_loop_prepares_each_image_once(tmp_path):
     assert summary.used == 1 and [(kind, detail) for _, kind, detail in summary.skipped] == [
         ('folder', f'a link to {tmp_path / "hr"}, which is read already')
     ]
+
+
+# --- options that change nothing ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ('options', 'unused'),
+    [
+        (['--folders', '--shard', '1/2'], ['--shard']),
+        (['--folders', '--crop-size', '48', '--step', '24', '--encoding', 'bmp'], ['--crop-size', '--step', '--encoding']),
+        (['--folders', '--level', '3', '--border', 'replicate'], []),
+        (['--crop-size', '0', '--step', '24'], ['--step']),
+        (['--encoding', 'bmp', '--level', '9'], ['--level']),
+        (['--lr', '2=lr', '--border', 'replicate'], ['--border']),
+        (['--crop-size', '48', '--step', '24', '--level', '9', '--border', 'replicate', '--shard', '1/1'], []),
+    ],
+)
+def test_options_that_change_nothing_are_named(tmp_path, monkeypatch, capsys, options, unused):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / 'hr/a.png', photograph(0, 96, 96))
+    write(tmp_path / 'lr/a.png', downscale(photograph(0, 96, 96), 2))
+    assert main(['prepare', '--hr', 'hr', '--out', 'out', '--scales', '2', *options]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if 'not used here' in line]
+    assert len(lines) == bool(unused)
+    assert all(option in lines[0] for option in unused)
