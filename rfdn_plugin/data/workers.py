@@ -39,7 +39,8 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
         yield pool
     except BrokenProcessPool as error:
         raise RFDNError(
-            'a worker process died (killed, or out of memory): run the same command again, perhaps with fewer --workers'
+            'a worker process died (killed, as a rule for want of memory): run the same command again, with fewer --workers; '
+            'what is finished is kept'
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from rfdn_plugin.data.workers import worker_pool
 from rfdn_plugin.leaderboard.measure.cache import Cache
 from rfdn_plugin.leaderboard.measure.complexity import measure, measure_onnx
 from rfdn_plugin.leaderboard.measure.entries import Entry, digest
@@ -133,18 +128,10 @@ def limit_threads(threads: int) -> None:
 _worker: Worker | None = None  # of this process, made by the pool's initializer
 
 
-def _start_worker(plan: Plan, parent: int) -> None:
+def _start_worker(plan: Plan) -> None:
     global _worker
     limit_threads(1)
     _worker = Worker(plan)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A pool's processes would wait for work for ever where the one that gives it was killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _call(method: str, *args: Any) -> Any:
@@ -154,16 +141,9 @@ def _call(method: str, *args: Any) -> Any:
 class Pool:
     """Runs `Worker` methods in processes, or in this one where there is one worker or a GPU."""
 
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan = plan
-        self.executor: ProcessPoolExecutor | None = None
-        if workers > 1 and plan.device == 'cpu':
-            limit_threads(1)  # a forked process must not inherit a running pool of threads
-            # Forking is safe here and spares each worker seconds of imports; elsewhere than on Linux it is not offered.
-            context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-            self.executor = ProcessPoolExecutor(workers, context, _start_worker, (plan, os.getpid()))
-        self.workers = workers if self.executor else 1
-        self._local = None if self.executor else Worker(plan)
+    def __init__(self, plan: Plan, workers: int = 1, executor: ProcessPoolExecutor | None = None) -> None:
+        self.plan, self.workers, self.executor = plan, workers, executor
+        self._local = None if executor else Worker(plan)
 
     def run(self, method: str, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
         """(task, result) as they are finished; a task that raises stops the rest."""
@@ -182,28 +162,21 @@ class Pool:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield pending.pop(future), future.result()
-        except BrokenProcessPool as error:
-            raise RFDNError(
-                'a worker process was killed, as a rule for want of memory: run again with fewer --workers; what is '
-                'finished is kept.'
-            ) from error
         finally:
             for future in pending:
                 future.cancel()
-
-    def close(self) -> None:
-        if self.executor is not None:
-            self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def open_pool(plan: Plan, workers: int | None) -> Iterator[Pool]:
     """A pool of `workers` processes, as many as this process may use cores where None."""
-    pool = Pool(plan, workers or available_cores())
-    try:
-        yield pool
-    finally:
-        pool.close()
+    workers = workers or available_cores()
+    if workers == 1 or plan.device != 'cpu':
+        yield Pool(plan)
+        return
+    limit_threads(1)  # a forked process must not inherit a running pool of threads
+    with worker_pool(workers, _start_worker, plan) as executor:
+        yield Pool(plan, workers, executor)
 
 
 def check_sets(plan: Plan, pool: Pool, cache: Cache) -> dict[tuple[str, int], dict[str, Any]]:
