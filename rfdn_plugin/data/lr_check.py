@@ -115,7 +115,7 @@ def judge_resize(hr: np.ndarray, lr: np.ndarray, scale: int, cut: Edges = WHOLE)
         scale: The whole factor between them.
         cut: The edges behind which the whole image may have gone on.
     """
-    differences = {}
+    differences: dict[str, float] = {}
     for region in dict.fromkeys((WHOLE, cut)):
         inside = region.inside(lr.shape)
         if lr[inside].size == 0:

@@ -14,9 +14,12 @@ from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.text import some_of
 
 # DIV2K's bicubic and its mild and other degradations, the same name, and what other packs of test sets use.
-_TEMPLATES = ('{}x{scale}', '{}', '{}x{scale}m', '{}x{scale}w', '{}x{scale}d', '{}_x{scale}', '{}-x{scale}')
-_TEMPLATES += ('{}_LR', '{}_LR_x{scale}', '{}_LRx{scale}', '{}_x{scale}_LR', '{}_lr', '{}_SRF_{scale}_LR')
-_TEMPLATES += ('{}_bicubic', '{}_bicubic_x{scale}', '{}_LRBI_x{scale}', '{}_LRBIx{scale}')
+_TEMPLATES = (
+    *('{}x{scale}', '{}', '{}x{scale}m', '{}x{scale}w', '{}x{scale}d', '{}_x{scale}', '{}-x{scale}'),
+    *('{}_LR', '{}_LR_x{scale}', '{}_LRx{scale}', '{}_x{scale}_LR', '{}_lr', '{}_SRF_{scale}_LR'),
+    *('{}_bicubic', '{}_bicubic_x{scale}', '{}_LRBI_x{scale}', '{}_LRBIx{scale}'),
+)
+
 
 COMMON_MULTIPLE = 12
 """Of the scales 2, 3 and 4: to which some test sets were cropped before they were made small."""

@@ -198,7 +198,8 @@ def has_zeroed_stretch(data: bytes) -> bool:
     shortest code again and again: that is "no more coefficients" in flat images whose tables were made for them, and
     else a small coefficient in every place of a block, which no image has.
     """
-    position, first_symbols, is_baseline = 2, {}, False
+    first_symbols: dict[int, int] = {}
+    position, is_baseline = 2, False
     while position + 4 <= len(data):
         marker, length = struct.unpack_from('>HH', data, position)
         segment = data[position + 4 : position + 2 + length]

@@ -58,6 +58,7 @@ def _start_worker(initialize: Callable | None, arguments: tuple) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+    if (parent := multiprocessing.parent_process()) is None:
+        return  # called outside of a worker
     multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)  # a killed parent cannot end its workers

@@ -61,7 +61,8 @@ def reading(path: str | os.PathLike, buffers: bool = False) -> Iterator[lmdb.Tra
     was_open = _OPEN.get(real_path, (None, None))[0] == os.getpid()
     environment = open_lmdb(path)
     try:
-        with environment.begin(buffers=buffers) as transaction:
+        transaction: lmdb.Transaction = environment.begin(buffers=True) if buffers else environment.begin()
+        with transaction:
             yield transaction
     finally:
         if not was_open:

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rfdn_plugin.data.images import ImageError, image_size
@@ -100,7 +100,7 @@ def write_databases(
 
 
 def _write_image(
-    writers: dict[int, DatabaseWriter], number: int, record: dict, values: dict[int, Sequence[bytes | memoryview]]
+    writers: dict[int, DatabaseWriter], number: int, record: dict, values: Mapping[int, Sequence[bytes | memoryview]]
 ) -> None:
     for scale, writer in writers.items():
         if number >= writer.taken:

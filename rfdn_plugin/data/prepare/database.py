@@ -98,7 +98,7 @@ class DatabaseWriter:
             if self._transaction is None:
                 self._begin(needed)
             for (key, _, _), value in zip(self._entries(record), values, strict=True):
-                if not self._transaction.put(key.encode('ascii'), value, overwrite=False):
+                if not self._writing.put(key.encode('ascii'), value, overwrite=False):
                     raise RFDNError(f'key {key} occurs twice in {self.path}: rename one of the images')
             self._room -= needed
             self._pending.append(record)
@@ -112,7 +112,7 @@ class DatabaseWriter:
             if self._transaction is not None:
                 self._commit()
             self._begin(0)
-            self._transaction.delete(_PROGRESS_KEY)
+            self._writing.delete(_PROGRESS_KEY)
             self._end(commit=True)
         entries = (entry for record in self.records for entry in self._entries(record))
         write_meta_info(self._partial, entries, self.settings['compression'])
@@ -135,13 +135,18 @@ class DatabaseWriter:
         self._environment.set_mapsize(-(-(used + self._room + _MAP_STEP) // _MAP_STEP) * _MAP_STEP)
         self._transaction = self._environment.begin(write=True)
 
+    @property
+    def _writing(self) -> lmdb.Transaction:
+        assert self._transaction is not None, 'nothing was begun'
+        return self._transaction
+
     def _commit(self) -> None:
         # The records first: a commit that follows never has more images than the records tell of.
         with open(self._partial / RECORDS_FILE, 'a', encoding='ascii') as stream:
             stream.writelines(json.dumps(record) + '\n' for record in self._pending)
             stream.flush()
             os.fsync(stream.fileno())
-        self._transaction.put(_PROGRESS_KEY, str(len(self.records) + len(self._pending)).encode())
+        self._writing.put(_PROGRESS_KEY, str(len(self.records) + len(self._pending)).encode())
         self._end(commit=True)
         self.records += self._pending
         self._pending, self._pending_bytes = [], 0
@@ -149,6 +154,7 @@ class DatabaseWriter:
     def _end(self, commit: bool) -> None:
         environment, transaction = self._environment, self._transaction
         self._environment = self._transaction = None
+        assert environment is not None, 'nothing was begun'
         try:
             if transaction is not None:
                 transaction.commit() if commit else transaction.abort()
@@ -226,7 +232,7 @@ class DatabaseWriter:
         except (RFDNError, lmdb.Error) as error:
             raise RFDNError(f'{self._partial} cannot be gone on with ({error}): delete it and run again') from error
         if progress is not None:
-            return int(progress)
+            return int(bytes(progress))
         # The last step before the rename takes the progress away.
         return recorded if entries else 0
 

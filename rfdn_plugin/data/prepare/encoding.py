@@ -16,7 +16,7 @@ import numpy as np
 try:
     from isal import isal_zlib
 except ImportError:  # an accelerator: without it OpenCV encodes
-    isal_zlib = None
+    isal_zlib = None  # type: ignore[assignment]
 
 Encoding = Literal['png', 'bmp']
 ENCODINGS: tuple[Encoding, ...] = ('png', 'bmp')

@@ -7,7 +7,7 @@ The shards of `rfdn prepare --shard I/N` are put together in their order; other 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,11 +106,12 @@ def _in_order(parts: list[_Part]) -> list[_Part]:
                         f'{part.paths[scale]} was made with other settings than {first.paths[scale]} '
                         f'({name}: {theirs[scale].get(name)} and {mine[scale][name]}): prepare one of them again'
                     )
-    shards = [part.shard for part in parts]
-    if all(shard is None for shard in shards):
+    shards = [part.shard for part in parts if part.shard is not None]
+    if not shards:
         return parts
-    if None in shards:
-        raise RFDNError(f'{parts[shards.index(None)].folder} is not a shard, others are: merge the shards first')
+    if len(shards) < len(parts):
+        whole = next(part for part in parts if part.shard is None)
+        raise RFDNError(f'{whole.folder} is not a shard, others are: merge the shards first')
     counts = {shard.split('/')[1] for shard in shards}
     if len(counts) > 1:
         raise RFDNError(f'the shards are of different divisions ({" ".join(shards)}): give those of one set')
@@ -131,7 +132,7 @@ def _refuse_equal_keys(parts: list[_Part]) -> None:
                 )
 
 
-def _results(parts: list[_Part], taken: dict[int, int]) -> Iterator[Result]:
+def _results(parts: list[_Part], taken: dict[int, int]) -> Generator[Result, None, None]:
     """The records and values of all parts from the first image that a database lacks; `taken` by scale."""
     number = 0
     for part in parts:
@@ -159,7 +160,7 @@ def _results(parts: list[_Part], taken: dict[int, int]) -> Iterator[Result]:
                 number += 1
 
 
-def _value(transaction: lmdb.Transaction, key: str, path: Path) -> memoryview:
+def _value(transaction: lmdb.Transaction, key: str, path: Path) -> bytes | memoryview:
     value = transaction.get(key.encode('ascii'))
     if value is None:
         raise RFDNError(f'{path} lacks key {key}: `rfdn verify {path}` tells what else is wrong; prepare it again')

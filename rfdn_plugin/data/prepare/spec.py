@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,6 +113,6 @@ def settings_of(spec: PrepareSpec, scale: int) -> dict:
     return settings
 
 
-def listed(items: object) -> str:
+def listed(items: Iterable[object]) -> str:
     """Items as text, with spaces between."""
     return ' '.join(map(str, items))

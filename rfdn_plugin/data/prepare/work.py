@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -25,12 +25,12 @@ from rfdn_plugin.data.prepare.tiles import Tile, tiles_of
 from rfdn_plugin.data.workers import are_forked, worker_pool
 
 # An image's record (a line of images.jsonl), and its encoded sub-images by scale, 1 for HR.
-Result = tuple[dict, dict[int, list[bytes]]]
+Result = tuple[dict, Mapping[int, Sequence[bytes | memoryview]]]
 
 _SLOT_BYTES = 96 * 2**20  # address space; memory is taken only as far as it is written
 
 
-def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Iterator[Result]:
+def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Generator[Result, None, None]:
     """The results of `jobs` in their order, from `workers` processes.
 
     Args:
@@ -76,7 +76,7 @@ def _take_slots(slots: list) -> None:
 
 def _work_in_slot(
     slot: int, spec: PrepareSpec, source: Source, scales: tuple[int, ...]
-) -> tuple[dict, dict[int, list[bytes]] | None, dict[int, list[int]]]:
+) -> tuple[dict, Mapping[int, Sequence[bytes | memoryview]] | None, dict[int, list[int]]]:
     """The record, and either the values or, where they lie in the slot, their lengths."""
     record, values = _work_on(spec, source, scales)
     lengths = {scale: [len(value) for value in of_scale] for scale, of_scale in values.items()}

@@ -83,7 +83,7 @@ class Benchmarks:
         cropped = mod_crop(image, COMMON_MULTIPLE)
         if cropped.size:
             yield cropped
-            for tile in tiles_of(*cropped.shape[:2], *cut) if cut else ():
+            for tile in tiles_of(cropped.shape[0], cropped.shape[1], *cut) if cut else ():
                 yield cropped[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
 
 

@@ -70,7 +70,7 @@ class Database:
     def reader(self) -> Iterator[Callable[[str], DecodedImage]]:
         """A function that decodes an entry, and raises ImageError for one that cannot be decoded."""
         with reading(self.path) as transaction:
-            yield lambda key: decode_image(transaction.get(key.encode()))
+            yield lambda key: decode_image(bytes(transaction.get(key.encode()) or b''))
 
 
 @dataclass(frozen=True)
