@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,14 @@ def find_data_root() -> Path | None:
     named = os.environ.get('RFDN_DATA')
     candidate = Path(named) if named else REPOSITORY.parent / 'shared' / 'data'
     return candidate if (candidate / 'benchmarks').is_dir() else None
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered between runs does not come from, nor go to, the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
 
 
 @pytest.fixture(autouse=True)

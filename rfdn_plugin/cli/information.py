@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rfdn_plugin.cli.registry import Action, command
+
+KINDS = ('train', 'test', 'leaderboard')
+"""Of option files."""
 
 
 @command('list', 'the registered networks with parameters and multi-adds')
@@ -44,20 +48,29 @@ def _print_zoo(*, as_json: bool) -> None:
         print('; '.join([f'{entry["name"]}: {what}', *(f'{key}: {value}' for key, value in said.items())]))
 
 
+def schema_of(kind: str) -> dict[str, Any]:
+    """The JSON schema of the option files of `rfdn train`, `rfdn test` or `rfdn leaderboard`."""
+    if kind == 'leaderboard':
+        from rfdn_plugin.leaderboard.json_schema import leaderboard_schema
+
+        return leaderboard_schema()
+    from rfdn_plugin.options.json_schema import json_schema
+
+    return json_schema('train' if kind == 'train' else 'test')
+
+
 @command('schema', 'the JSON schema of the option files')
 def _schema(parser: argparse.ArgumentParser) -> Action:
     """Print the schema by which editors complete and check option files; the first line of ours names it."""
-    kinds = ('train', 'test', 'leaderboard')
-    parser.add_argument('kind', nargs='?', choices=kinds, default='train', help='of option file (default: train)')
+    parser.add_argument('kind', nargs='?', choices=KINDS, default='train', help='of option file (default: train)')
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='write it there instead')
 
     def run(args: argparse.Namespace) -> None:
         import json
 
-        from rfdn_plugin.options.json_schema import json_schema
         from rfdn_plugin.utils.files import atomic_write
 
-        text = json.dumps(json_schema(args.kind), indent=1, ensure_ascii=False)
+        text = json.dumps(schema_of(args.kind), indent=1, ensure_ascii=False)
         if args.output is None:
             print(text)
             return

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from rfdn_plugin.options.datasets import SINGLE
+from rfdn_plugin.options.registry import needs_reference
 
 
 class ValidatedModel(SRModel):
@@ -32,18 +37,35 @@ class ValidatedModel(SRModel):
         where the last iteration was validated already that is left out.
         """
         if not self.is_train:
-            super().validation(dataloader, current_iter, tb_logger, save_img)
+            with self._metrics_for(dataloader.dataset):
+                super().validation(dataloader, current_iter, tb_logger, save_img)
             return
         name = dataloader.dataset.opt['name']
         if self.validated.get(name) == self.iteration:
             return
         self.is_validating = True
         try:
-            super().validation(dataloader, self.iteration, tb_logger, save_img)
+            with self._metrics_for(dataloader.dataset):
+                super().validation(dataloader, self.iteration, tb_logger, save_img)
         finally:
             self.is_validating = False
         self.validated[name] = self.iteration
         self.after_validation(name)
+
+    @contextlib.contextmanager
+    def _metrics_for(self, dataset: Dataset) -> Iterator[None]:
+        """Leave out, for images without HR, the metrics that compare with it: SRModel would call them without."""
+        metrics = self.opt['val'].get('metrics')
+        if not metrics or dataset.opt.get('type') != SINGLE:
+            yield
+            return
+        self.opt['val']['metrics'] = {name: one for name, one in metrics.items() if not needs_reference(one)} or None
+        self.__dict__.pop('metric_results', None)  # SRModel goes on with the names of the set before
+        try:
+            yield
+        finally:
+            self.opt['val']['metrics'] = metrics
+            self.__dict__.pop('metric_results', None)
 
     def after_validation(self, dataset: str) -> None:
         """What a training does with the results of a set, which `best_metric_results` has taken in."""

@@ -12,6 +12,20 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from rfdn_plugin.options.yaml_io import did_you_mean
 
+Place = tuple[str | int, ...]
+"""Keys and indices from the whole file to a value."""
+
+
+def write_place(place: Place) -> str:
+    """`train.optim_g.betas[0]`."""
+    return ''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in place).removeprefix('.')
+
+
+def places_of_unknown_keys(schema: type[BaseModel], error: ValidationError) -> list[Place]:
+    """Where keys stand that no section knows."""
+    unknown = [problem['loc'] for problem in error.errors() if problem['type'] == 'extra_forbidden']
+    return list(dict.fromkeys(_locate(schema, location)[0] for location in unknown))
+
 
 def describe_problems(schema: type[BaseModel], error: ValidationError) -> list[str]:
     """A line for each problem: its place (`train.optim_g.lr`, `entries[0].scale`), what is wrong, and the nearest known key.
@@ -20,7 +34,7 @@ def describe_problems(schema: type[BaseModel], error: ValidationError) -> list[s
         schema: Of the whole file.
         error: What it raised.
     """
-    described: dict[tuple[str | int, ...], str] = {}
+    described: dict[Place, str] = {}
     for problem in error.errors():
         place, siblings = _locate(schema, problem['loc'])
         described.setdefault(place, _describe(problem, place, siblings))
@@ -34,7 +48,7 @@ def describe_problems(schema: type[BaseModel], error: ValidationError) -> list[s
 
 
 def _describe(problem: Any, place: Sequence[str | int], siblings: Sequence[str]) -> str:
-    where = ''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in place).removeprefix('.')
+    where = write_place(tuple(place))
     kind, given = problem['type'], problem['input']
     if kind == 'extra_forbidden':
         return f'{where}: unknown key{did_you_mean(str(place[-1]), siblings)}.'
@@ -48,7 +62,7 @@ def _describe(problem: Any, place: Sequence[str | int], siblings: Sequence[str])
     return f'{where}: {message}{shown}.' if where else f'{message}{shown}.'
 
 
-def _locate(schema: type[BaseModel], location: Sequence[str | int]) -> tuple[tuple[str | int, ...], list[str]]:
+def _locate(schema: type[BaseModel], location: Sequence[str | int]) -> tuple[Place, list[str]]:
     """The place in the file, without pydantic's names for the members of unions, and the keys that are known there."""
     place: list[str | int] = []
     here: list[Any] = [schema]

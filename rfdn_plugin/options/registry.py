@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,12 +21,24 @@ def _registry(kind: str) -> Any:
 
 
 def check_name(kind: str, name: str) -> str:
-    """The name, where BasicSR's registry of that kind ('ARCH', 'LOSS', 'METRIC', 'MODEL') has it; else ValueError."""
-    registry = _registry(kind)
-    if name not in registry and f'{name}_basicsr' not in registry:
-        what = {'ARCH': 'network', 'LOSS': 'loss', 'METRIC': 'metric', 'MODEL': 'model'}[kind]
-        raise ValueError(f'no {what} {name!r} is registered{did_you_mean(name, registry.keys())}')
+    """The name, where BasicSR's registry of that kind ('ARCH', 'LOSS', 'METRIC', 'MODEL', 'DATASET') has it.
+
+    Raises:
+        ValueError: No such thing is registered.
+    """
+    if registered(kind, name) is None:
+        known = [key.removesuffix('_basicsr') for key in _registry(kind).keys()]
+        what = {'ARCH': 'network'}.get(kind, kind.lower())
+        hint = did_you_mean(name, known) or ': name the package that registers it in custom_imports'
+        raise ValueError(f'no {what} {name!r} is registered{hint}')
     return name
+
+
+def registered(kind: str, name: str) -> Any:
+    """The class or function of that name in BasicSR's registry of that kind; None where there is none."""
+    registry = _registry(kind)
+    found = next((key for key in (name, f'{name}_basicsr') if key in registry), None)
+    return None if found is None else registry.get(found)
 
 
 def check_registered(kind: str, section: dict[str, Any], given: set[str] | None = None) -> dict[str, Any]:
@@ -33,22 +46,20 @@ def check_registered(kind: str, section: dict[str, Any], given: set[str] | None 
     if not isinstance(section.get('type'), str):
         raise ValueError('type is missing: name what is registered')
     name = check_name(kind, section['type'])
-    registry = _registry(kind)
-    registered = registry.get(name) if name in registry else registry.get(f'{name}_basicsr')
+    found = registered(kind, name)
     arguments = {key: value for key, value in section.items() if key != 'type'}
+    model = arguments_model(name, found, given or set())
     try:
-        checked = arguments_model(name, registered, given or set()).model_validate(arguments)
+        checked = model.model_validate(arguments)
     except ValidationError as error:
-        known = _parameters(registered)
+        known = model.model_fields
         raise ValueError('; '.join(_describe_argument(problem, known) for problem in error.errors())) from None
     return {'type': name, **checked.model_dump(exclude_unset=True)}
 
 
 def default_argument(network: str, name: str, otherwise: Any) -> Any:
     """The default of an argument of a registered network; `otherwise` where it has no such argument or no default."""
-    registry = _registry('ARCH')
-    registered = registry.get(network) if network in registry else registry.get(f'{network}_basicsr')
-    parameter = _parameters(registered).get(name)
+    parameter = parameters(registered('ARCH', network)).get(name)
     if parameter is None or parameter.default is inspect.Parameter.empty:
         return otherwise
     return parameter.default
@@ -61,8 +72,22 @@ def _describe_argument(problem: Any, known: Mapping[str, Any]) -> str:
     return f'{name}: {problem["msg"][0].lower()}{problem["msg"][1:]}'
 
 
+_BETTER = {'calculate_psnr': 'higher', 'calculate_ssim': 'higher', 'calculate_niqe': 'lower', 'calculate_fid': 'lower'}
+
+
+def better_direction(metric: str) -> str | None:
+    """Which results of a metric are better, 'higher' or 'lower'; None where that is not known here."""
+    return _BETTER.get(metric)
+
+
+def needs_reference(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric of an option file compares with an HR image; NIQE, for example, does not."""
+    return 'img2' in parameters(registered('METRIC', metric['type']))
+
+
 def check_metric(section: dict[str, Any]) -> dict[str, Any]:
     """As `check_registered`, for a metric, which is given its images and may say which way is better."""
+    section = dict(section)
     better = section.pop('better', None)
     if better not in (None, 'higher', 'lower'):
         raise ValueError(f"better: must be 'higher' or 'lower', not {better!r}")
@@ -70,23 +95,31 @@ def check_metric(section: dict[str, Any]) -> dict[str, Any]:
     border = checked.get('crop_border', 0)
     if not isinstance(border, int) or border < 0:
         raise ValueError(f'crop_border: must be a whole number from 0, not {border!r}')
+    if better is None and better_direction(checked['type']) == 'lower':
+        better = 'lower'  # BasicSR takes every metric for one whose higher results are better
     return checked if better is None else {**checked, 'better': better}
 
 
 def check_arguments(name: str, function: Callable, arguments: Mapping[str, Any], given: set[str]) -> None:
     """Raise ValueError where `function` has no parameter of a name; `given` are those that the caller supplies."""
-    parameters = set(inspect.signature(function).parameters)
+    known = set(inspect.signature(function).parameters) - given - {'self', 'params'}
     for key in arguments:
-        if key not in parameters - given:
-            raise ValueError(f'{name} has no argument {key!r}{did_you_mean(key, parameters - {"self", "params"})}')
+        if key not in known:
+            raise ValueError(
+                f'{name} has no argument {key!r}{did_you_mean(key, {*known, "lr"} if "lr" in given else known)}'
+            )
 
 
-def _parameters(registered: Any) -> dict[str, inspect.Parameter]:
-    if not inspect.isclass(registered):
-        return dict(inspect.signature(registered).parameters)
-    from rfdn_plugin.archs import constructor_parameters
+def parameters(found: Any) -> dict[str, inspect.Parameter]:
+    """What a registered class or function is called with; nothing where it does not tell."""
+    try:
+        if not inspect.isclass(found):
+            return dict(inspect.signature(found).parameters)
+        from rfdn_plugin.archs import constructor_parameters
 
-    return constructor_parameters(registered)
+        return constructor_parameters(found)
+    except (ValueError, TypeError):  # a class or function that is not written in Python
+        return {}
 
 
 def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -> type[BaseModel]:
@@ -98,19 +131,36 @@ def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -
         given: Parameters that the caller supplies, which an option file must not.
     """
     fields: dict[str, Any] = {}
-    parameters = _parameters(registered)
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    taken = parameters(registered)
+    open_ended = not taken or _takes_any_keyword(registered)
     hints = _hints(registered)
-    for key, parameter in parameters.items():
+    for key, parameter in taken.items():
         if key in given or parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[key] = (hints.get(key, Any), default)
     # A function that takes any keyword (BasicSR's metrics) is typo-safe only because its own names are listed here.
-    config = ConfigDict(extra='forbid', protected_namespaces=(), strict=False)
-    if open_ended and not fields:
-        config = ConfigDict(extra='allow')
-    return create_model(name, __config__=config, **fields)
+    is_known = getattr(registered, '__module__', '').partition('.')[0] in ('basicsr', 'rfdn_plugin')
+    extra = 'allow' if open_ended and not (fields and is_known) else 'forbid'
+    config = ConfigDict(extra=extra, protected_namespaces=(), strict=False, arbitrary_types_allowed=True)
+    try:
+        with warnings.catch_warnings():  # of arguments that have the name of a method of pydantic
+            warnings.simplefilter('ignore', UserWarning)
+            return create_model(name, __config__=config, **fields)
+    except (
+        Exception
+    ):  # names or types that pydantic cannot describe, in another package: whatever is given is passed on
+        return create_model(name, __config__=ConfigDict(extra='allow'))
+
+
+def _takes_any_keyword(found: Any) -> bool:
+    """Whether a function, or each constructor of a class down to that of `torch.nn.Module`, takes `**keywords`."""
+    functions = [found]
+    if inspect.isclass(found):
+        own = [cls for cls in found.__mro__ if '__init__' in vars(cls) and cls.__module__.partition('.')[0] != 'torch']
+        functions = [cls.__init__ for cls in own if cls is not object]
+    kinds = [[parameter.kind for parameter in inspect.signature(one).parameters.values()] for one in functions]
+    return all(inspect.Parameter.VAR_KEYWORD in of_one for of_one in kinds)
 
 
 def registered_models(kind: str, given: set[str] = frozenset()) -> dict[str, type[BaseModel]]:
@@ -120,10 +170,15 @@ def registered_models(kind: str, given: set[str] = frozenset()) -> dict[str, typ
 
 
 def _hints(registered: Any) -> dict[str, Any]:
-    if not inspect.isclass(registered):
-        return typing.get_type_hints(registered)
+    functions = [registered]
+    if inspect.isclass(registered):
+        functions = [
+            cls.__init__ for cls in reversed(registered.__mro__) if '__init__' in vars(cls) and cls is not object
+        ]
     hints: dict[str, Any] = {}
-    for cls in reversed(registered.__mro__):
-        if '__init__' in vars(cls) and cls is not object:
-            hints.update(typing.get_type_hints(cls.__init__))
+    for function in functions:
+        try:
+            hints.update(typing.get_type_hints(function))
+        except Exception:  # annotations of another package that name what is not there: its arguments have no types
+            continue
     return hints

@@ -19,7 +19,19 @@ from pathlib import Path
 from rfdn_plugin.utils.version import __version__
 
 TRIED_PYTHON = ((3, 10), (3, 13))  # the oldest and the newest on which the tests were run
-NETWORK_FILE_SYSTEMS = ('nfs', 'cifs', 'smb', 'fuse.sshfs', 'lustre', 'beegfs', 'gpfs', 'ceph', 'glusterfs', 'afs', '9p')
+NETWORK_FILE_SYSTEMS = (
+    'nfs',
+    'cifs',
+    'smb',
+    'fuse.sshfs',
+    'lustre',
+    'beegfs',
+    'gpfs',
+    'ceph',
+    'glusterfs',
+    'afs',
+    '9p',
+)
 EXTRAS = {
     'isal': ('fast', 'faster PNG writing in rfdn prepare'),
     'onnxruntime': ('onnx', 'ONNX files in rfdn upscale, export and leaderboard'),
@@ -107,13 +119,13 @@ def check_basicsr() -> list[Finding]:
         return [Finding('basicsr', 'problem', f'several packages provide it: {", ".join(providers)}', remove)]
     missing = [name for name in ('__init__.py', 'version.py', 'train.py', 'archs') if not (where / name).exists()]
     if missing:
-        return [Finding('basicsr', 'problem', f'broken: {where} lacks {", ".join(missing)}', f'{cure} --force-reinstall')]
+        return [
+            Finding('basicsr', 'problem', f'broken: {where} lacks {", ".join(missing)}', f'{cure} --force-reinstall')
+        ]
     if providers == ['basicsr']:
         return [Finding('basicsr', 'ok', f'basicsr {metadata.version("basicsr")} ({where})')]
     source = f'the package {providers[0]}' if providers else 'a folder that pip does not know'
-    return [
-        Finding('basicsr', 'note', f'comes from {source} ({where}), not from BasicSR: it may differ', f'or {cure}')
-    ]
+    return [Finding('basicsr', 'note', f'comes from {source} ({where}), not from BasicSR: it may differ', f'or {cure}')]
 
 
 def check_cv2() -> list[Finding]:
@@ -170,7 +182,8 @@ def check_processor() -> list[Finding]:
     if not flags:
         return [Finding('processor', 'note', f'{platform.machine()}: its instruction sets cannot be read here')]
     return [
-        Finding('processor', 'ok', f'{name}: used by {use}') if flag in flags
+        Finding('processor', 'ok', f'{name}: used by {use}')
+        if flag in flags
         else Finding('processor', 'note', f'no {name}: nothing gained by {use}')
         for flag, (name, use) in PROCESSOR_FEATURES.items()
         if flag in flags or flag in ('avx2', 'avx512_bf16', 'avx512_vnni')
@@ -182,7 +195,9 @@ def check_extras() -> list[Finding]:
     found = [Finding('extras', 'ok', ', '.join(there) or 'none')]
     for name, (extra, use) in EXTRAS.items():
         if name not in there:
-            found.append(Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install rfdn-plugin[{extra}]'))
+            found.append(
+                Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install rfdn-plugin[{extra}]')
+            )
     return found
 
 

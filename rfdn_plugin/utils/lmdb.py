@@ -90,7 +90,9 @@ def check_whole(path: str | os.PathLike) -> None:
     """
     path = Path(path)
     if not path.is_dir():
-        raise RFDNError(f'{path} {"is not a folder" if path.exists() else "does not exist"}: make an LMDB with rfdn prepare.')
+        raise RFDNError(
+            f'{path} {"is not a folder" if path.exists() else "does not exist"}: make an LMDB with rfdn prepare.'
+        )
     try:
         with open(path / DATA_FILE, 'rb') as stream:
             length = os.fstat(stream.fileno()).st_size

@@ -12,7 +12,7 @@ from helpers import REPOSITORY
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
-from rfdn_plugin.options.json_schema import KINDS, json_schema
+from rfdn_plugin.cli.information import KINDS, schema_of
 from rfdn_plugin.options.yaml_io import read_yaml
 
 FILES = sorted(REPOSITORY.glob('options/**/*.yml'))
@@ -21,7 +21,7 @@ EXAMPLE = REPOSITORY / 'options/train/RFDN/train_RFDN_x2_scratch.yml'
 
 @pytest.fixture(scope='module')
 def schemas() -> dict[str, dict]:
-    return {kind: json_schema(kind) for kind in KINDS}
+    return {kind: schema_of(kind) for kind in KINDS}
 
 
 def problems(schema: dict, options: dict) -> list[str]:
@@ -79,10 +79,13 @@ def test_the_schema_finds_what_the_check_finds(change, word, schemas):
     assert found and (word in ' '.join(found) or word == 'network_g')
 
 
-def test_keys_are_described(schemas):
-    train = schemas['train']['$defs']['TrainSection']['properties']
-    for name in ('ema_decay', 'precision', 'channels_last', 'accum_iter', 'grad_clip', 'upsampler_start'):
-        assert len(train[name]['description']) > 20, name
+def test_every_key_and_every_section_is_described(schemas):
+    for kind in ('train', 'test'):
+        sections = {'the file': schemas[kind], **schemas[kind]['$defs']}
+        for name, section in sections.items():
+            assert len(section.get('description', '')) > 15, f'{kind}: {name} has no docstring'
+            for key, described in section.get('properties', {}).items():
+                assert len(described.get('description', '')) > 10, f'{kind}: {name}.{key} has no description'
 
 
 def test_the_command_prints_and_writes(tmp_path, capsys, schemas):

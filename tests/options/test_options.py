@@ -17,8 +17,9 @@ from rfdn_plugin.options.load import load_test_options, load_training_options
 from rfdn_plugin.options.yaml_io import read_yaml
 from rfdn_plugin.utils.errors import RFDNError
 
-TRAIN_FILES = sorted(path for path in REPOSITORY.glob('options/train/**/*.yml')
-                     if path.parent.name not in ('quickstart', 'zoo'))
+TRAIN_FILES = sorted(
+    path for path in REPOSITORY.glob('options/train/**/*.yml') if path.parent.name not in ('quickstart', 'zoo')
+)
 STAGE2_FILES = [path for path in TRAIN_FILES if path.stem.endswith('_stage2')]
 QUICKSTART_FILES = sorted(REPOSITORY.glob('options/train/quickstart/*.yml'))
 ZOO_FILES = sorted(REPOSITORY.glob('options/train/zoo/*.yml'))

@@ -125,7 +125,9 @@ def _pairs_among(paths: list[Path]) -> Iterator[Pair]:
             yield Pair(hr, path, int(scale))
 
 
-def _groups(places: dict[Path, Place], pairs: list[Pair], shapes: dict[Place, dict[str, Shape | None]]) -> Iterator[Group]:
+def _groups(
+    places: dict[Path, Place], pairs: list[Pair], shapes: dict[Place, dict[str, Shape | None]]
+) -> Iterator[Group]:
     """The places that can be read, each HR together with all of its LR."""
     used: set[Place] = set()
     for hr in dict.fromkeys(places[pair.hr] for pair in pairs):

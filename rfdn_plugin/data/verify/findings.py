@@ -93,7 +93,9 @@ class Report:
         lines = [f'{path}: {entries} entries decoded' for path, entries in self.entries.items()]
         if self.pairs:
             small = f', {self.too_small} are too small for that' if self.too_small else ''
-            lines.append(f'{self.pairs} pairs checked for size and content, {self.resizes} against MATLAB bicubic{small}')
+            lines.append(
+                f'{self.pairs} pairs checked for size and content, {self.resizes} against MATLAB bicubic{small}'
+            )
         counts = Counter(finding.kind for finding in self.findings)
         for kind, count in counts.items():
             lines.append(f'{count} x {kind}: {FINDINGS[kind][1]}')

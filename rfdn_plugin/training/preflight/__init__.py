@@ -6,11 +6,24 @@ import importlib.util
 import os
 import shutil
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rfdn_plugin.options.datasets import PAIRED, SINGLE, is_described
+from rfdn_plugin.options.load import unchecked_parts
+from rfdn_plugin.options.models import needs_gpu
 from rfdn_plugin.training.preflight import dry_run, resources
-from rfdn_plugin.training.preflight.datasets import Pairs, check_length, check_sizes, find_pairs
+from rfdn_plugin.training.preflight.datasets import (
+    Pairs,
+    check_length,
+    check_other_dataset,
+    check_sizes,
+    find_pairs,
+    lr_names,
+)
+from rfdn_plugin.training.preflight.decoding import check_decodes
+from rfdn_plugin.training.preflight.evaluation import check_set, check_singles
 from rfdn_plugin.training.preflight.findings import Findings
 from rfdn_plugin.training.preflight.resuming import check_same_network, find_start
 from rfdn_plugin.training.preflight.weights import check_weights
@@ -31,14 +44,16 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     Returns:
         Every problem at once, and what is worth saying.
     """
-    found = Findings()
-    train_pairs = _check_datasets(options, found).get('train', {})
-    if train_pairs:
-        found.run('datasets.train', check_length, options, len(train_pairs), _batches(options, world_size))
+    found = Findings(notes=unchecked_parts(options))
+    images = _check_datasets(options, found)
+    if images.get('train'):
+        found.run('datasets.train', check_length, options, images['train'].count, _batches(options, world_size))
     found.run('num_gpu', _check_devices, options)
     found.run('logger', _check_loggers, options)
     found.run('train', dry_run.try_losses, options)
+    found.run('network_d', dry_run.try_discriminator, options)
     net = _check_network(options, found)
+    _check_evaluation(options, net, images, found)
     folder = root / 'experiments' / options['name']
     start = find_start(folder, options, auto_resume)
     found.problems += start.problems
@@ -49,17 +64,18 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     if net is not None:
         found.run('logger', resources.check_disk, options, net, root, start.iteration or 0)
         if options['num_gpu'] != 0 and _gpus():
-            resident = _resident_bytes(options, train_pairs)
+            resident = _resident_bytes(options, images['train'].pairs) if 'train' in images else 0
             found.run('datasets.train', resources.check_memory, options, net, resident)
     return found
 
 
 def check_test(options: dict[str, Any]) -> Findings:
     """As `check_training`, for a test."""
-    found = Findings()
-    _check_datasets(options, found)
+    found = Findings(notes=unchecked_parts(options))
+    images = _check_datasets(options, found)
     found.run('num_gpu', _check_devices, options)
     net = _check_network(options, found)
+    _check_evaluation(options, net, images, found)
     if not options['path'].get('pretrain_network_g'):
         found.problems.append(
             'path.pretrain_network_g: missing: without weights the test would report a random network.'
@@ -69,19 +85,55 @@ def check_test(options: dict[str, Any]) -> Findings:
     return found
 
 
-def _check_datasets(options: dict[str, Any], found: Findings) -> dict[str, Pairs]:
-    """The pairs of each section without a problem."""
-    pairs: dict[str, Pairs] = {}
+@dataclass
+class _Images:
+    """The images of a section: how many, and the sizes of the pairs by name where they are known."""
+
+    count: int
+    pairs: Pairs = field(default_factory=dict)
+
+
+def _check_datasets(options: dict[str, Any], found: Findings) -> dict[str, _Images]:
+    """The images of each section without a problem."""
+    images: dict[str, _Images] = {}
     for phase, dataset in options['datasets'].items():
-        where = f'datasets.{phase}'
-        if found.run(where, lambda where=where, dataset=dataset, phase=phase: _find(pairs, phase, where, dataset)):
-            found.run(where, check_sizes, where, dataset, pairs[phase], options['scale'])
-    return pairs
+        where, scale = f'datasets.{phase}', options['scale']
+        if not is_described(dataset):
+            counted: list[int] = []
+            if found.run(where, check_other_dataset, where, dataset, scale, counted):
+                images[phase] = _Images(counted[0])
+            continue
+        pairs: list[Pairs] = []
+
+        def find(where: str = where, dataset: dict[str, Any] = dataset, pairs: list[Pairs] = pairs) -> list[str]:
+            one, problems = find_pairs(where, dataset)
+            pairs.append(one)
+            return problems
+
+        if not found.run(where, find):
+            continue
+        if dataset['type'] != SINGLE and not found.run(where, check_sizes, where, dataset, pairs[0], scale):
+            continue
+        if phase == 'train' or found.run(where, check_decodes, where, dataset, _names(dataset, pairs[0])):
+            images[phase] = _Images(len(pairs[0]), pairs[0])
+    return images
 
 
-def _find(pairs: dict[str, Pairs], phase: str, where: str, dataset: dict[str, Any]) -> list[str]:
-    pairs[phase], problems = find_pairs(where, dataset)
-    return problems
+def _names(dataset: dict[str, Any], pairs: Pairs) -> dict[str, list[str]]:
+    names = {'dataroot_lq': lr_names(dataset, pairs)}
+    return names if dataset['type'] == SINGLE else {'dataroot_gt': list(pairs), **names}
+
+
+def _check_evaluation(
+    options: dict[str, Any], net: nn.Module | None, images: dict[str, _Images], found: Findings
+) -> None:
+    for phase, one in images.items():
+        if phase != 'train' and options['datasets'][phase]['type'] in PAIRED:
+            sizes = {name: hr for name, (hr, _) in one.pairs.items() if hr is not None}
+            smallest = min(sizes, key=lambda name: min(sizes[name]), default=None)
+            found.run(f'datasets.{phase}', check_set, options, net, phase, smallest)
+    if all(phase in images for phase, section in options['datasets'].items() if section['type'] == SINGLE):
+        found.run('datasets', check_singles, options, net)
 
 
 def _batches(options: dict[str, Any], world_size: int) -> int:
@@ -102,8 +154,12 @@ def _check_devices(options: dict[str, Any]) -> list[str]:
     if num_gpu != 'auto' and num_gpu > _gpus():
         problems.append(f'num_gpu: {num_gpu} are asked for, {_gpus()} are here: write auto, or 0 for the CPU.')
     on_cpu = num_gpu == 0 or not _gpus()
-    if on_cpu and options['datasets'].get('train', {}).get('prefetch_mode') == 'cuda':
-        problems.append('datasets.train.prefetch_mode: cuda needs a GPU: leave it out.')
+    if on_cpu and needs_gpu(options['model_type']):
+        problems.append(
+            f'model_type: {options["model_type"]} works on a GPU only, and none is used: take another model.'
+        )
+    if on_cpu and (options['datasets'].get('train') or {}).get('prefetch_mode') == 'cuda':
+        problems.append('datasets.train.prefetch_mode: cuda needs a GPU, and none is used: take cpu, or ~.')
     if on_cpu and train.get('precision') == 'fp16':
         problems.append('train.precision: fp16 needs a GPU: take bf16, or fp32.')
     if on_cpu and train.get('compile') and not any(map(shutil.which, (os.environ.get('CXX', 'g++'), 'clang++'))):

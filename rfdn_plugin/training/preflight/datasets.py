@@ -1,23 +1,26 @@
-"""The pairs of images that an option file names: there, of the right scale, large enough and enough of them.
+"""The images that an option file names: there, in pairs of the right scale, large enough and enough of them.
 
 Sizes are read from what LMDBs and the beginnings of files say; no image is decoded.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rfdn_plugin.data.images import image_size
 from rfdn_plugin.data.lmdb import check_whole, shapes_of
+from rfdn_plugin.data.pairing import explain_sizes, fill_template
+from rfdn_plugin.options.datasets import SINGLE
+from rfdn_plugin.training.preflight.findings import describe
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import some_of
 
 MOST_SIZES = 1000
 """Images of a folder whose sizes are looked at, evenly spread."""
-
-COMMON_MULTIPLE = 12
-"""Of the scales 2, 3 and 4: to which some test sets were cropped before they were shrunk."""
 
 Size = tuple[int, int]
 Pairs = dict[str, tuple['Size | None', 'Size | None']]
@@ -28,50 +31,63 @@ class _UnusableError(ValueError):
 
 
 def find_pairs(where: str, dataset: dict[str, Any]) -> tuple[Pairs, list[str]]:
-    """HR and LR size (height, width; None where only decoding would tell) by name, and the problems of the section."""
+    """HR and LR size (height, width; None where only decoding would tell) by name, and the problems of the section.
+
+    Args:
+        where: The section, `datasets.train`.
+        dataset: It; a type that is described in `options.datasets`. Of images without HR the LR stands for both.
+    """
     try:
+        if dataset['type'] == SINGLE:
+            return {name: (size, size) for name, size in _find_singles(where, dataset).items()}, []
         return _find_pairs(where, dataset), []
     except _UnusableError as error:
         return {}, [*error.args]
 
 
-def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
-    roots = {key: Path(dataset[key]).expanduser() for key in ('dataroot_gt', 'dataroot_lq')}
+def lr_names(dataset: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The LR file names or keys of HR ones, in BasicSR's way: the template filled in, and the suffix of the HR."""
+    if dataset['io_backend']['type'] == 'lmdb' or dataset['type'] == SINGLE:
+        return list(names)
+    template = dataset.get('filename_tmpl', '{}')
+    return [fill_template(template, Path(name).stem) + Path(name).suffix for name in names]
+
+
+def _find_singles(where: str, dataset: dict[str, Any]) -> dict[str, Size | None]:
     is_lmdb = dataset['io_backend']['type'] == 'lmdb'
-    if is_lmdb and dataset.get('meta_info_file') is not None:
+    there = _names_in(f'{where}.dataroot_lq', Path(dataset['dataroot_lq']), is_lmdb)
+    if not there:
+        raise _UnusableError(f'{where}.dataroot_lq: {dataset["dataroot_lq"]} holds no images.')
+    listed = _listed(where, dataset)
+    if missing := sorted(set(listed or ()) - set(there)):
         raise _UnusableError(
-            f'{where}.meta_info_file: an LMDB is used whole: leave it out, or take io_backend.type disk.'
+            f'{where}.meta_info_file: {some_of(missing)} of it are not in {dataset["dataroot_lq"]}: correct the list.'
         )
-    databases = [] if is_lmdb else [root for root in roots.values() if (root / 'data.mdb').is_file()]
-    if databases:
-        raise _UnusableError(f'{where}.io_backend.type: disk, but {databases[0]} is an LMDB: set it to lmdb.')
+    return there if listed is None else {name: there[name] for name in listed}
+
+
+def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
+    roots = {key: Path(dataset[key]) for key in ('dataroot_gt', 'dataroot_lq')}
+    is_lmdb = dataset['io_backend']['type'] == 'lmdb'
     names, problems = {}, []
     for key, root in roots.items():
         try:
-            names[key] = (_names_in_lmdb if is_lmdb else _names_in_folder)(f'{where}.{key}', root)
+            names[key] = _names_in(f'{where}.{key}', root, is_lmdb)
         except _UnusableError as error:
             problems += error.args
     if problems:
-        raise _UnusableError(*problems)
+        raise _UnusableError(*dict.fromkeys(problems))
     hr, lr = names['dataroot_gt'], names['dataroot_lq']
-    listing = None if is_lmdb else dataset.get('meta_info_file')
-    if listing is not None:
-        if not Path(listing).is_file():
-            raise _UnusableError(f'{where}.meta_info_file: no file {listing}: check the path, or leave it out.')
-        # BasicSR takes the first word of every line for a name, of a blank one as well.
-        lines = Path(listing).read_text(encoding='utf-8', errors='replace').splitlines()
-        blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
-        if blank or not lines:
-            problem = f'line {blank[0]} of {listing} is blank: remove it' if blank else f'{listing} names no image'
-            raise _UnusableError(f'{where}.meta_info_file: {problem}.')
-        hr = {line.strip().split(' ')[0]: None for line in lines}
-    template = '{}' if is_lmdb else dataset.get('filename_tmpl', '{}')
-    # BasicSR wants the LR in the same format: its name is the template filled in, and the suffix of the HR.
-    partner = {name: name if is_lmdb else template.format(Path(name).stem) + Path(name).suffix for name in hr}
+    listing = _listed(where, dataset)
+    hr = hr if listing is None else dict.fromkeys(listing)
+    try:
+        partner = dict(zip(hr, lr_names(dataset, hr), strict=True))
+    except RFDNError as error:
+        raise _UnusableError(f'{where}.filename_tmpl: {error}') from error
     missing = sorted(name for name, low in partner.items() if low not in lr)
     extra = sorted(set(lr) - set(partner.values())) if listing is None else []
     different = [
-        f'{len(lacking)} {what} ({", ".join(lacking[:4])}{", ..." if len(lacking) > 4 else ""})'
+        f'{len(lacking)} {what} ({some_of(lacking, 4)})'
         for lacking, what in ((missing, 'HR images have no LR'), (extra, 'LR images have no HR'))
         if lacking
     ]
@@ -87,32 +103,25 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     pairs = {name: (hr[name], lr[partner[name]]) for name in hr}
     if not is_lmdb:  # reading the beginning of a file is quick, but not of a million
         for name in list(pairs)[:: math.ceil(len(pairs) / MOST_SIZES)]:
-            pairs[name] = (_size(roots['dataroot_gt'] / name), _size(roots['dataroot_lq'] / partner[name]))
+            pairs[name] = (image_size(roots['dataroot_gt'] / name), image_size(roots['dataroot_lq'] / partner[name]))
     return pairs
 
 
-def _size(path: Path) -> Size | None:
-    """Height and width as a file's beginning says them; None where it does not."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError):  # read in earnest, it will be told what is wrong with it
-        return None
-
-
-def _names_in_lmdb(where: str, root: Path) -> dict[str, Size | None]:
-    if root.suffix != '.lmdb':
-        raise _UnusableError(f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.')
-    try:
-        check_whole(root)
-        return {key: (height, width) for key, (height, width, _) in shapes_of(root).items()}
-    except RFDNError as error:
-        raise _UnusableError(f'{where}: {error}') from error
-
-
-def _names_in_folder(where: str, root: Path) -> dict[str, Size | None]:
+def _names_in(where: str, root: Path, is_lmdb: bool) -> dict[str, Size | None]:
+    """The keys of an LMDB with their sizes, or the files of a folder."""
+    if is_lmdb:
+        if root.suffix != '.lmdb':
+            raise _UnusableError(
+                f'{where}: {root} is no .lmdb folder, but io_backend.type is lmdb: correct one of them.'
+            )
+        try:
+            check_whole(root)
+            return {key: (height, width) for key, (height, width, _) in shapes_of(root).items()}
+        except RFDNError as error:
+            raise _UnusableError(f'{where}: {error}') from error
+    if (root / 'data.mdb').is_file():
+        section = where.rpartition('.')[0]
+        raise _UnusableError(f'{section}.io_backend.type: disk, but {root} is an LMDB: set it to lmdb.')
     if not root.is_dir():
         raise _UnusableError(
             f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.'
@@ -120,32 +129,68 @@ def _names_in_folder(where: str, root: Path) -> dict[str, Size | None]:
     return {path.name: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
 
 
-def check_sizes(
-    where: str,
-    dataset: dict[str, Any],
-    pairs: Pairs,
-    scale: int,
-) -> Iterator[str]:
+def _listed(where: str, dataset: dict[str, Any]) -> list[str] | None:
+    """The names in `meta_info_file`; None where all images are used."""
+    listing = dataset.get('meta_info_file')
+    if listing is None:
+        return None
+    where = f'{where}.meta_info_file'
+    if dataset['io_backend']['type'] == 'lmdb':
+        raise _UnusableError(f'{where}: an LMDB is used whole: leave it out, or take io_backend.type disk.')
+    if not Path(listing).is_file():
+        raise _UnusableError(f'{where}: no file {listing}: check the path, or leave it out.')
+    # BasicSR takes the first word of every line for a name, of a blank one as well.
+    lines = Path(listing).read_text(encoding='utf-8', errors='replace').splitlines()
+    blank = [number for number, line in enumerate(lines, start=1) if not line.split(' ')[0].strip()]
+    if blank or not lines:
+        problem = (
+            f'line {blank[0]} of {listing} begins with no name: remove it' if blank else f'{listing} names no image'
+        )
+        raise _UnusableError(f'{where}: {problem}.')
+    return [line.split(' ')[0] for line in lines]
+
+
+def check_other_dataset(where: str, dataset: dict[str, Any], scale: int, found: list[int]) -> Iterator[str]:
+    """Build a dataset of another package and take a sample of it.
+
+    Args:
+        where: The section.
+        dataset: It.
+        scale: HR pixels for an LR pixel, which BasicSR writes into the section.
+        found: The number of samples is appended.
+    """
+    from basicsr.data import build_dataset
+
+    try:
+        phase = where.rpartition('.')[2].partition('_')[0]
+        built = build_dataset({**copy.deepcopy(dataset), 'phase': phase, 'scale': scale})
+        found.append(len(built))
+        sample = built[0]
+    except Exception as error:  # it is anybody's, and would end the run in the same way
+        yield f'{where}: {dataset["type"]} fails with these options ({describe(error)}).'
+        return
+    if not isinstance(sample, Mapping):
+        yield f'{where}: {dataset["type"]} gives a {type(sample).__name__}, BasicSR wants a dict with lq and gt.'
+
+
+def check_sizes(where: str, dataset: dict[str, Any], pairs: Pairs, scale: int) -> Iterator[str]:
     """Problems of the sizes: of another scale, or smaller than a patch."""
     known = {name: pair for name, pair in pairs.items() if None not in pair}
-    # Of a set to validate on, BasicSR crops what the LR does not cover: as much as a crop to a multiple leaves over.
-    surplus = 0 if 'gt_size' in dataset else COMMON_MULTIPLE - 1
-    wrong = sorted(
-        name
-        for name, pair in known.items()
-        if not all(0 <= high - low * scale <= surplus for high, low in zip(*pair, strict=True))
-    )
+    wrong = {
+        name: explain_sizes(hr, lr, scale, exact='gt_size' in dataset)[1]
+        for name, (hr, lr) in sorted(known.items())
+        if explain_sizes(hr, lr, scale, exact='gt_size' in dataset)[0]
+    }
     if wrong:
-        (hr, lr), name = known[wrong[0]], wrong[0]
-        yield (
-            f'{where}: {len(wrong)} pairs are not of scale {scale} ({name}: HR {hr[1]}x{hr[0]}, LR {lr[1]}x{lr[0]}): '
-            'dataroot_lq is of another scale, or HR was not cropped to a multiple of it.'
-        )
+        name, problem = next(iter(wrong.items()))
+        cure = 'exchange dataroot_gt and dataroot_lq' if 'exchanged' in problem else 'name the LR of these HR'
+        yield f'{where}: {len(wrong)} pairs are not of scale {scale} ({name}: {problem}): {cure}.'
     gt_size = dataset.get('gt_size')
     small = sorted(name for name, (hr, _) in known.items() if gt_size and min(hr) < gt_size)
     if small:
-        some = ', '.join(small[:4]) + (', ...' if len(small) > 4 else '')
-        yield (f'{where}: {len(small)} images are smaller than gt_size {gt_size} ({some}): remove them or lower it.')
+        yield (
+            f'{where}: {len(small)} images are smaller than gt_size {gt_size} ({some_of(small, 4)}): remove them or lower it.'
+        )
 
 
 def check_length(options: dict[str, Any], images: int, batches: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def read_sample(section: dict[str, Any], phase: str, scale: int, key: str | None
     from basicsr.data import build_dataset
 
     unused = ('resident', 'sample_seed', 'gt_size')
-    whole = {name: value for name, value in section.items() if name not in unused}
+    whole = {name: copy.deepcopy(value) for name, value in section.items() if name not in unused}
     paired = 'PairedImageDataset' if section['type'] == 'FastPairedImageDataset' else section['type']
     dataset = build_dataset({**whole, 'type': paired, 'phase': 'val', 'scale': scale})
     paths = [path['gt_path'] for path in getattr(dataset, 'paths', ())]

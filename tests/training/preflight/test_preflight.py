@@ -195,7 +195,28 @@ def test_small_images_in_folders(folders, tmp_path, tiny_data, photographs):
     assert '9 images are smaller than gt_size 98' in problem
 
 
-def test_a_file_that_is_no_image_is_left_to_the_reader(folders, tmp_path, tiny_data, photographs):
+def test_files_that_are_no_images_are_named_with_their_set(folders, tmp_path, tiny_data, photographs):
+    """BasicSR would end at the first validation, hours later; a training set is left to its reader."""
     for folder in ('HR', 'LR/2'):
         (folders / folder / 'notes.png').write_text('no image')
-    assert check(tmp_path, tiny_data, photographs, **in_folders('val', folders)) == []
+    found = check(tmp_path, tiny_data, photographs, **in_folders('val', folders))
+    assert len(found) == 2 and all('1 images of' in line and 'notes.png (not an image)' in line for line in found)
+    assert [line.partition(':')[0] for line in found] == ['datasets.val.dataroot_gt', 'datasets.val.dataroot_lq']
+    assert check(tmp_path, tiny_data, photographs, **in_folders('train', folders)) == []
+
+
+def test_what_was_decoded_is_remembered_until_it_changes(folders, tmp_path, tiny_data, photographs, monkeypatch):
+    from rfdn_plugin.training.preflight import decoding
+
+    decoded = []
+    original = decoding._decode
+    monkeypatch.setattr(decoding, '_decode', lambda data, suffix: decoded.append(len(data)) or original(data, suffix))
+    changes = in_folders('val', folders)
+    assert check(tmp_path, tiny_data, photographs, **changes) == [] and len(decoded) == 18
+    assert check(tmp_path, tiny_data, photographs, **changes) == [] and len(decoded) == 18
+    path = next((folders / 'HR').iterdir())
+    path.write_bytes(path.read_bytes()[:2000])
+    for _ in range(2):
+        (problem,) = check(tmp_path, tiny_data, photographs, **changes)
+        assert path.name in problem and 'damaged' in problem
+    assert len(decoded) == 20
