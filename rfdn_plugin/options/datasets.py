@@ -123,7 +123,7 @@ class TrainDataset(EvaluationDataset):
         if self.prefetch_mode == 'cuda' and not self.pin_memory:
             raise ValueError('prefetch_mode cuda needs pin_memory: true')
         if self.persistent_workers and self.num_worker_per_gpu == 0:
-            raise ValueError('persistent_workers needs num_worker_per_gpu of 1 or more: raise it, or set it to false')
+            raise ValueError('persistent_workers needs workers: set num_worker_per_gpu to 1 or more, or leave it out')
         if self.sample_seed is not None and self.type != 'FastPairedImageDataset':
             raise ValueError(
                 f'sample_seed is not known to {self.type}: take type FastPairedImageDataset, or leave it out'

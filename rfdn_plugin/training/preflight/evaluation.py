@@ -75,6 +75,7 @@ def _try_metric(where: str, metric: dict[str, Any], sample: Sample) -> Iterator[
         yield f'{where}.input_order: images come as HWC, not {metric["input_order"]}: leave it out.'
         return
     hr = np.ascontiguousarray(tensor2img([sample.hr.clone()]))
+    pixels = f'{hr.shape[1]}x{hr.shape[0]} pixels'
     noise = np.random.default_rng(0).integers(-3, 4, hr.shape)
     other = np.clip(hr.astype(np.int64) + noise, 0, 255).astype(np.uint8)
     try:
@@ -83,12 +84,12 @@ def _try_metric(where: str, metric: dict[str, Any], sample: Sample) -> Iterator[
             value = float(calculate_metric({'img': other, 'img2': hr}, dict(metric)))
     except Exception as error:  # a registered metric is anybody's
         arguments = ', '.join(f'{key}: {as_yaml(value)}' for key, value in metric.items() if key != 'type')
-        yield f'{where}: {metric["type"]} fails on {sample.name} with {arguments or "no arguments"} ({describe(error)}).'
+        said = f'with {arguments or "no arguments"} ({describe(error)})'
+        yield f'{where}: {metric["type"]} fails on {sample.name} of {pixels} {said}.'
         return
     if not math.isfinite(value):
-        height, width = hr.shape[:2]
         yield (
-            f'{where}: {metric["type"]} gives {value} for {sample.name}, {width}x{height} pixels with crop_border '
+            f'{where}: {metric["type"]} gives {value} for {sample.name}, {pixels} with crop_border '
             f'{metric.get("crop_border", 0)}: lower crop_border, or leave the metric or the image out.'
         )
 

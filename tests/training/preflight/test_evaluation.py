@@ -27,7 +27,10 @@ def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object)
         ({'val:metrics:psnr:input_order': 'CHW'}, ['val.metrics.psnr.input_order', 'images come as HWC, not CHW']),
         ({'val:metrics:ssim:input_order': 'HCW'}, ['val.metrics.ssim.input_order', 'HCW']),
         ({'val:metrics:ssim:crop_border': 45}, ['val.metrics.ssim', 'gives nan', 'crop_border 45']),
-        ({'val:metrics:niqe': '{type: calculate_niqe, crop_border: 2}'}, ['val.metrics.niqe', '96x96 pixels']),
+        (
+            {'val:metrics:niqe': '{type: calculate_niqe, crop_border: 2}'},
+            ['val.metrics.niqe: calculate_niqe fails', '96x96 pixels'],
+        ),
         ({'val:metrics:t': '{type: calculate_psnr_pt, crop_border: 2}'}, ['val.metrics.t', 'calculate_psnr_pt fails']),
         (
             {'network_g:num_in_ch': 1, 'network_g:num_out_ch': 1, 'datasets:train:color': 'y'},
@@ -63,7 +66,7 @@ def test_the_best_of_a_metric_whose_direction_is_not_known(tiny_data, photograph
     def calculate_mad(img, img2, **_):
         return abs(img.astype(float) - img2).mean()
 
-    METRIC_REGISTRY._do_register('calculate_mad', calculate_mad, '')
+    METRIC_REGISTRY.register(calculate_mad)
     metric = {'val:metrics:mad': f'{{type: calculate_mad{better}}}', 'logger:save_best': '{metric: mad, dataset: Set5}'}
     entries = small(tiny_data, photographs, **metric)
     try:
