@@ -30,7 +30,7 @@ def _upscale(parser: argparse.ArgumentParser) -> Action:
     add('inputs', nargs='+', metavar='INPUT', help='images, folders, or patterns as "photos/*.jpg"')
     add('-o', '--output', type=Path, required=True, metavar='DIR', help='folder for the results')
     weights_help = (
-        '.pth, .safetensors, .pkl, .caffemodel, zoo:NAME (rfdn list --zoo), or an exported .onnx, .xml, .param'
+        '.pth, .safetensors, .pkl, zoo:NAME (rfdn list --zoo), or an exported .onnx, .xml, .param'
     )
     add('--weights', metavar='W', help=weights_help)
     add('--model', metavar='NETWORK', help='the shipped weights of this network (default: RFDN)')

@@ -27,7 +27,7 @@ def load(
     """Load a network with its weights.
 
     Args:
-        weights: A .pth, .pkl, .safetensors or .caffemodel file of any layout, or `zoo:NAME` for weights that this package
+        weights: A .pth, .pkl or .safetensors file of any layout, or `zoo:NAME` for weights that this package
             ships (`rfdn list --zoo`).
         type: The network, where the file does not show it: `RFDN`, `RFDN_L`, `E_RFDN`, `IMDN`, `IMDN_R`, `IDN` or
             `RFANet`.

@@ -165,7 +165,7 @@ class Upscaler:
             self.last_way = f'tiles of {self.tile} pixels'
             self._run_tiles(height, width, read, write, report)
             return
-        budget = memory.available(self.memory, self.form.device)
+        budget = memory.available(self.memory, self.form.device) - self._result_bytes(image)
         form = self._form_for(height, width, budget)
         while True:
             way = memory.choose(form, height, width, budget)
@@ -191,6 +191,11 @@ class Upscaler:
                     raise
                 report(-sum(done))
                 budget = smaller[0].bytes  # the system has promised more than it gives
+
+    def _result_bytes(self, image: np.ndarray) -> int:
+        """What the result takes, which is not yet in memory when the way to compute is chosen."""
+        values = image.size * self.scale**2
+        return values * (image.itemsize + (8 if self.self_ensemble else 0))
 
     def _form_for(self, height: int, width: int, budget: int) -> Form:
         """PyTorch's form for what another runtime has no memory for: it can compute in parts."""

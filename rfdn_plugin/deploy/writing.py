@@ -20,6 +20,9 @@ from rfdn_plugin.utils.files import atomic_write
 SUFFIXES = {'png': '.png', 'jpg': '.jpg', 'webp': '.webp', 'tiff': '.tiff'}
 _LARGEST_SIDE = {'jpg': 65_500, 'webp': 16_383}
 _INCH = 39.3701  # in a metre
+_ROWS_PER_STRIP = 64
+_LARGE = 256 << 20
+"""Bytes of pixels above which a PNG is written with as little memory as can be."""
 
 
 def limits(image: StoredImage, format: str) -> list[str]:
@@ -82,8 +85,9 @@ def encode_image(image: StoredImage, format: str, quality: int = 95) -> bytes:
 
 def _samples(image: StoredImage) -> np.ndarray:
     """H x W x samples: the colours or the grey, and alpha."""
-    parts = [image.pixels] if image.alpha is None else [image.pixels, image.alpha]
-    return np.dstack(parts)
+    if image.alpha is not None:
+        return np.dstack([image.pixels, image.alpha])
+    return image.pixels if image.pixels.ndim == 3 else image.pixels[..., None]
 
 
 def _encode_lossy(image: StoredImage, format: str, quality: int) -> bytes:
@@ -107,8 +111,8 @@ def _encode_lossy(image: StoredImage, format: str, quality: int) -> bytes:
 # --- PNG (ISO/IEC 15948) -------------------------------------------------------------------------------------------
 def _encode_png(image: StoredImage) -> bytes:
     samples = _samples(image)
-    if samples.shape[2] == 2:  # OpenCV has no grey with alpha
-        return _with_chunks(_grey_and_alpha(samples), image)
+    if samples.shape[2] == 2 or samples.nbytes > _LARGE:  # OpenCV has no grey with alpha, and needs copies
+        return _with_chunks(_png_by_strips(samples), image)
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.shape[2]]
     done, buffer = cv2.imencode('.png', samples[..., order])
     if not done:
@@ -116,14 +120,24 @@ def _encode_png(image: StoredImage) -> bytes:
     return _with_chunks(buffer.tobytes(), image)
 
 
-def _grey_and_alpha(samples: np.ndarray) -> bytes:
-    height, width = samples.shape[:2]
-    rows = samples.astype(samples.dtype.newbyteorder('>')).reshape(height, -1).view(np.uint8)
-    filtered = np.zeros((height, rows.shape[1] + 1), np.uint8)  # the first byte of a row: no filter
-    filtered[:, 1:] = rows
-    header = struct.pack('>IIBBBBB', width, height, 8 * samples.itemsize, 4, 0, 0, 0)  # 4: grey and alpha
-    chunks = [(b'IHDR', header), (b'IDAT', zlib.compress(filtered.data, 3)), (b'IEND', b'')]
-    return b'\x89PNG\r\n\x1a\n' + b''.join(_chunk(kind, content) for kind, content in chunks)
+def _png_by_strips(samples: np.ndarray) -> bytes:
+    """A PNG with the filter "up" on every row, compressed a few rows at a time: no copy of the image is needed."""
+    height, width, channels = samples.shape
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack('>IIBBBBB', width, height, 8 * samples.itemsize, colour_type, 0, 0, 0)
+    content = bytearray(b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header))
+    compressor = zlib.compressobj(1)
+    above = np.zeros((1, width * channels * samples.itemsize), np.uint8)
+    for row in range(0, height, _ROWS_PER_STRIP):
+        strip = samples[row : row + _ROWS_PER_STRIP]
+        rows = strip.astype(samples.dtype.newbyteorder('>')).reshape(len(strip), -1).view(np.uint8)
+        filtered = np.full((len(rows), 1 + rows.shape[1]), 2, np.uint8)  # a row's first byte names its filter
+        np.subtract(rows, np.concatenate([above, rows[:-1]]), out=filtered[:, 1:])
+        above = rows[-1:]
+        if packed := compressor.compress(filtered.data):
+            content += _chunk(b'IDAT', packed)
+    content += _chunk(b'IDAT', compressor.flush()) + _chunk(b'IEND', b'')
+    return bytes(content)
 
 
 def _with_chunks(png: bytes, image: StoredImage) -> bytes:
@@ -143,7 +157,6 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 # --- TIFF 6.0 ------------------------------------------------------------------------------------------------------
 _SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
-_ROWS_PER_STRIP = 64
 
 
 def _encode_tiff(image: StoredImage) -> bytes:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -93,10 +98,10 @@ def test_whatever_the_memory_the_result_is_the_same(name: str, monkeypatch: pyte
     network, image = small(name, num_feat=16), noise(210, 300, 3)
     wanted = Upscaler(network)(image)
     form = inference_form(network)
-    seen = set()
+    result, seen = wanted.nbytes, set()
     for way in memory.ways(form, 210, 300):
         upscaler = Upscaler(network)
-        monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes)
+        monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes + result)
         assert (upscaler(image) == wanted).all()
         seen.add(upscaler.last_way)
     assert 'whole' in seen and any('kept' in way for way in seen) and any('anew' in way for way in seen)
@@ -122,9 +127,10 @@ def test_memory_that_was_promised_and_not_given(monkeypatch: pytest.MonkeyPatch)
 def test_progress_is_the_whole(monkeypatch: pytest.MonkeyPatch):
     image = noise(210, 300, 4)
     form = inference_form(small())
+    result = 12 * 4 * 210 * 300  # of a self-ensemble
     for settings in ({}, {'tile': 64}, {'self_ensemble': True}):
         for way in memory.ways(form, 210, 300)[:: 2 if not settings else 100]:
-            monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes)
+            monkeypatch.setattr(memory, 'available', lambda limit, device, way=way: way.bytes + result)
             shares: list[float] = []
             Upscaler(small(), **settings)(image, shares.append)
             assert sum(shares) == pytest.approx(1)
@@ -169,3 +175,29 @@ def test_sizes(text: str, size: int):
 def test_no_sizes(text: str):
     with pytest.raises(ValueError, match='no size'):
         memory.parse_size(text)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc and forks')
+def test_under_a_limit_of_the_shell():
+    """`ulimit -v`: worked through in parts instead of dying, with the result of the whole."""
+    import resource
+
+    network = small(num_feat=16, num_block=1)
+    image = noise(700, 700, 3)
+    wanted = hashlib.sha256(Upscaler(network)(image).tobytes()).hexdigest()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            limit = memory._kilobytes(Path('/proc/self/status'), 'VmSize') + (250 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            upscaler = Upscaler(network)
+            digest = hashlib.sha256(upscaler(image).tobytes()).hexdigest()
+            os.write(writing, f'{digest} {upscaler.last_way}'.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        digest, way = stream.read().split(' ', 1)
+    os.waitpid(child, 0)
+    assert digest == wanted and 'parts' in way

@@ -85,3 +85,14 @@ def test_files_are_written_whole(tmp_path):
     content = write_image(tmp_path / 'sub' / 'a.png', image, 'png')
     assert (tmp_path / 'sub' / 'a.png').read_bytes() == content
     assert [path.name for path in (tmp_path / 'sub').iterdir()] == ['a.png']
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('alpha', [False, True], ids=['opaque', 'alpha'])
+@pytest.mark.parametrize('grey', [False, True], ids=['RGB', 'grey'])
+def test_large_images_are_written_without_copies(grey: bool, alpha: bool, dtype: type, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr('rfdn_plugin.deploy.writing._LARGE', 0)
+    image = make(grey, alpha, dtype)
+    back = decode_stored(encode_image(image, 'png'), '.png')
+    assert back.pixels.dtype == dtype and (back.pixels == image.pixels).all() and back.profile == image.profile
+    assert (back.alpha is None) if not alpha else (back.alpha == image.alpha).all()
