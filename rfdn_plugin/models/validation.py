@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,9 +31,7 @@ class ValidatedModel(SRModel):
         self._single_image = False
         super().__init__(opt)
 
-    def validation(
-        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False
-    ) -> None:
+    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """As SRModel; in training `after_validation` is called with the name of the set.
 
         BasicSR validates once more when a training has ended, under the number of an iteration that was never made;
@@ -70,7 +71,11 @@ class ValidatedModel(SRModel):
     def after_validation(self, dataset: str) -> None:
         """What a training does with the results of a set, which `best_metric_results` has taken in."""
 
-    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """As SRModel, and no image is written over another: SRModel leaves out the folders and suffixes of their names."""
+        super().nondist_validation(_Named(dataloader) if save_img else dataloader, current_iter, tb_logger, save_img)
+
+    def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """The images shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
 
         The results of single images are put together in their order, so that they are added up as in one process.
@@ -81,7 +86,7 @@ class ValidatedModel(SRModel):
             self._single_image = True
             try:
                 image = DataLoader(_Images(dataset, [index]))
-                super().nondist_validation(image, current_iter, None, save_img)
+                self.nondist_validation(image, current_iter, None, save_img)
             finally:
                 self._single_image = False
             own[index] = dict(self.metric_results) if self.opt['val'].get('metrics') else {}
@@ -119,6 +124,55 @@ class ValidatedModel(SRModel):
 class _Images(Subset):
     """Some images of a validation set, under its options."""
 
+    dataset: Any
+
     @property
     def opt(self) -> dict[str, Any]:
         return self.dataset.opt
+
+    @property
+    def paths(self) -> list:
+        return self.dataset.paths
+
+
+class _Named:
+    """A loader of a validation set, in which each image has the path that it is to be written under."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader, self.dataset = loader, loader.dataset
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        names = image_names(getattr(self.dataset, 'paths', []), self.dataset.opt.get('dataroot_lq', ''))
+        for data in self._loader:
+            path = data['lq_path'][0]
+            yield {**data, 'lq_path': [f'{names[path]}.png']} if path in names else data
+
+
+def image_names(paths: Sequence[str | dict[str, str]], root: str) -> dict[str, str]:
+    """A name for each image of a set, unlike that of every other.
+
+    Args:
+        paths: Those of BasicSR's datasets: keys of an LMDB, or paths below `root`; for pairs, under `lq_path`.
+        root: The folder that they lie in.
+
+    Returns:
+        By path: the name of the file without its suffix, as BasicSR has it; where several images have the same, their
+        path below `root` with _ between its parts, with a number where even that is not enough.
+    """
+    own = [path['lq_path'] if isinstance(path, dict) else path for path in paths]
+    stems = {path: os.path.splitext(os.path.basename(path))[0] for path in own}
+    shared = {stem for stem, count in Counter(stems.values()).items() if count > 1}
+    names = {path: stem for path, stem in stems.items() if stem not in shared}
+    taken = set(names.values()) | shared
+    for path in own:
+        if path in names:
+            continue
+        below = os.path.relpath(path, root) if os.path.isabs(path) else os.path.normpath(path)
+        name = below.removeprefix(f'{os.path.normpath(root)}{os.sep}').replace(os.sep, '_').replace('.', '_')
+        numbered = (name if number == 1 else f'{name}_{number}' for number in itertools.count(1))
+        names[path] = next(candidate for candidate in numbered if candidate not in taken)
+        taken.add(names[path])
+    return names

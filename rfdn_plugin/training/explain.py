@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import urllib.error
 from collections.abc import Iterator
@@ -56,6 +57,10 @@ def explanation(error: Exception, options: dict[str, Any], launcher: str, out_of
             'or lower datasets.train.batch_size_per_gpu.'
         )
     text = str(error).strip()
+    if 'in DataLoader worker process' in text:  # the text is the traceback in the worker, its end the error itself
+        lines = [line for line in text.splitlines() if re.match(r'[A-Za-z_][\w.]*(: |$)', line)]
+        reason = (lines or text.splitlines())[-1].rstrip('.')
+        return f'reading the training data failed in a worker ({reason}): see datasets.train.'
     if isinstance(error, lmdb.Error):
         return f'cannot read the training data ({text.splitlines()[-1]}): is it still where the options say?'
     if isinstance(error, RuntimeError) and 'DataLoader worker' in text:

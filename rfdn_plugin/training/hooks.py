@@ -56,6 +56,7 @@ class Hooks:
             'MessageLogger': ProgressLogger,
             'load_resume_state': load_resume_state,
             'create_train_val_dataloader': self._create_loaders,
+            'build_dataset': self._build_dataset,
             'build_model': self._build_model,
             'init_tb_loggers': self._init_tb_loggers,
         }
@@ -82,6 +83,9 @@ class Hooks:
         after_it = max(total_iters - done - sampler.samples_left() // loader.batch_size, 0)
         total_epochs = epoch + math.ceil(after_it / max(len(loader), 1))
         return loader, sampler, val_loaders, total_epochs, total_iters
+
+    def _build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
+        return naming(self._originals['build_dataset'](dataset_opt))
 
     def _build_model(self, opt: dict[str, Any]) -> Any:
         model = self._originals['build_model'](opt)
@@ -168,18 +172,29 @@ def is_ours(opt: dict[str, Any]) -> bool:
     return issubclass(dataset, FastPairedImageDataset) or joins_session(MODEL_REGISTRY.get(opt['model_type']))
 
 
-# --- results of tests ------------------------------------------------------------------------------------------------
+# --- tests -----------------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def results_in_one_folder() -> Iterator[None]:
-    """BasicSR renames the results of a test at each further one, images and all: here they are written over."""
+def hooked_test() -> Iterator[None]:
+    """BasicSR's `test_pipeline` writes its results over those of an earlier test inside the block, and names bad images.
+
+    By itself it renames the results of the earlier test, images and all, at each further one.
+    """
     import basicsr.test
 
-    original = basicsr.test.make_exp_dirs
+    build_dataset, make_exp_dirs = basicsr.test.build_dataset, basicsr.test.make_exp_dirs
+    basicsr.test.build_dataset = lambda dataset_opt: naming(build_dataset(dataset_opt))
     basicsr.test.make_exp_dirs = _make_result_folders
     try:
         yield
     finally:
-        basicsr.test.make_exp_dirs = original
+        basicsr.test.build_dataset, basicsr.test.make_exp_dirs = build_dataset, make_exp_dirs
+
+
+def naming(dataset: Any) -> Any:
+    """The dataset, whose errors name the image."""
+    from rfdn_plugin.data.training import named
+
+    return named.naming(dataset)
 
 
 def _make_result_folders(opt: dict[str, Any]) -> None:

@@ -106,9 +106,9 @@ def test(args: argparse.Namespace) -> int:
         launch.first_decides(args.launcher, lambda: _is_to_test(options, args, held))
         from basicsr.test import test_pipeline
 
-        from rfdn_plugin.training.hooks import results_in_one_folder
+        from rfdn_plugin.training.hooks import hooked_test
 
-        with results_in_one_folder():
+        with hooked_test():
             _run(test_pipeline, options, args)
     return 0
 

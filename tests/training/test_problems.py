@@ -116,7 +116,7 @@ def test_data_that_is_gone_when_it_is_opened_again_saves_and_says_so(tmp_path, t
     assert code == 1
     kept = states(tmp_path)
     line = last_line(tmp_path)
-    assert line.startswith(f'rfdn train: {data}') and 'does not exist' in line
+    assert line.startswith('rfdn train: ') and str(data) in line and 'does not exist' in line
     assert line.endswith(f'saved iteration {kept[-1]}: --auto_resume goes on from there.')
     moved.rename(data)
     goes_on(tmp_path, changes, kept[-1])
@@ -150,3 +150,30 @@ def test_what_cannot_be_fetched_is_a_line():
 
     line = explanation(urllib.error.URLError('no such host'), {}, 'none', torch.cuda.OutOfMemoryError)
     assert 'train.perceptual_opt' in line and 'no such host' in line and '\n' not in line
+
+
+def test_what_a_worker_failed_with_is_told_instead_of_where_it_was_caught():
+    """As torch passes it on: the traceback as the text of an error of the same type, or of another."""
+    from torch._utils import ExceptionWrapper
+
+    from rfdn_plugin.training.explain import explanation
+    from rfdn_plugin.utils.errors import RFDNError
+
+    def passed_on(error: Exception) -> Exception:
+        try:
+            raise error
+        except Exception:
+            wrapper = ExceptionWrapper(where='in DataLoader worker process 0')
+        try:
+            wrapper.reraise()
+        except Exception as again:
+            return again
+
+    for error, words in (
+        (RuntimeError('stack expects each tensor to be equal size'), 'RuntimeError: stack expects each tensor'),
+        (ValueError('Scale mismatches.'), 'ValueError: Scale mismatches'),
+        (KeyError('gt'), "KeyError: 'gt'"),
+        (RFDNError('x.png cannot be decoded: see rfdn verify'), 'x.png cannot be decoded: see rfdn verify'),
+    ):
+        line = explanation(passed_on(error), {}, 'none', torch.cuda.OutOfMemoryError)
+        assert words in line and '\n' not in line and 'Caught' not in line and 'Traceback' not in line, line
