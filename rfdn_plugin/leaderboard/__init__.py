@@ -1,6 +1,5 @@
 """The leaderboard: how good and how costly each model is, in the field's units (`rfdn leaderboard`).
 
-`options` reads the option file, `sets` and `entries` resolve what it names, `evaluate` measures quality, `complexity`
-and `latency` the costs, `significance` tells differences from chance, `board` puts them together, and `tables` and
-`report` write them down. `comparison.write_comparison` draws images side by side.
+`options` reads the option file, `preparation` finds what it names, `board` runs the steps, `result` puts the figures
+together. `measure` holds the steps: sets and entries, quality, costs, speed, significance. `report` writes the tables.
 """

@@ -1,122 +1,21 @@
-"""The whole run: resolve, check, measure, compare, and write it all down."""
+"""The whole run: prepare, check, measure, compare, and write it all down."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rfdn_plugin.leaderboard.measure import latency
-from rfdn_plugin.leaderboard.measure.cache import Cache
-from rfdn_plugin.leaderboard.measure.entries import digest, resolve
-from rfdn_plugin.leaderboard.measure.evaluate import Evaluation, Plan, Pool, check_sets, evaluate, open_pool
-from rfdn_plugin.leaderboard.measure.metrics import metric_problem
-from rfdn_plugin.leaderboard.measure.sets import TestSet, open_set
-from rfdn_plugin.leaderboard.options import LeaderboardOptions, PublishedEntry
+from rfdn_plugin.leaderboard.measure.entries import digest
+from rfdn_plugin.leaderboard.measure.evaluate import Pool, check_sets, evaluate, open_pool
+from rfdn_plugin.leaderboard.options import LeaderboardOptions
+from rfdn_plugin.leaderboard.preparation import prepare
 from rfdn_plugin.leaderboard.report import write_outputs
-from rfdn_plugin.leaderboard.report.published import published_row
 from rfdn_plugin.leaderboard.result import assemble
-from rfdn_plugin.utils.errors import RFDNError
-
-SET_ALIASES = {'BSD100': 'B100', 'BSDS100': 'B100'}
-"""Names of one set in the field: published rows are shown under the name that the option file uses."""
-
-
-@dataclass
-class Run:
-    """A run in the making: what was asked for, what was found, what was measured."""
-
-    options: LeaderboardOptions
-    out: Path
-    plan: Plan
-    published: list[dict[str, Any]]
-    cache: Cache
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    checks: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, label: str, text: str) -> None:
-        self.notes.setdefault(label, []).append(text)
-
-
-def prepare(options: LeaderboardOptions, out: str | Path) -> Run:
-    """Find and read everything that the option file names.
-
-    Raises:
-        RFDNError: Sets, weights or published rows are missing or do not fit: every problem is named.
-    """
-    problems: list[str] = []
-
-    def attempt(function: Callable, *args: Any) -> Any:
-        try:
-            return function(*args)
-        except RFDNError as error:
-            problems.append(str(error))
-
-    measured = [entry for entry in options.entries if not isinstance(entry, PublishedEntry)]
-    scales = sorted({scale for entry in measured for scale in entry.scale})
-    opened = {
-        (name, scale): attempt(open_set, name, section, scale)
-        for scale in scales
-        for name, section in options.sets.items()
-    }
-    sets: dict[tuple[str, int], TestSet] = {key: test_set for key, test_set in opened.items() if test_set}
-    entries, published = [], []
-    for entry in options.entries:
-        for scale in entry.scale:
-            if isinstance(entry, PublishedEntry):
-                published.append(attempt(_published, entry, scale, options.sets))
-            else:
-                entries.append(attempt(resolve, entry, scale, [s for s in sets.values() if s.scale == scale]))
-    problems += _report_problems(options, sets.values()) + _metric_problems(options)
-    if problems:
-        raise RFDNError(
-            problems[0]
-            if len(problems) == 1
-            else '\n  '.join([f'{len(problems)} problems, nothing was computed:', *problems])
-        )
-    metrics = dict(options.metrics)
-    plan = Plan({entry.label: entry for entry in entries}, sets, metrics, _device(options.device))
-    return Run(options, Path(out), plan, published, Cache(Path(out) / 'cache'))
-
-
-def _report_problems(options: LeaderboardOptions, sets: Iterable[TestSet]) -> list[str]:
-    wanted = options.report.images if isinstance(options.report.images, dict) else {}
-    problems = [f'report.images: there is no set {name}.' for name in wanted if name not in options.sets]
-    for test_set in sets:
-        unknown = [name for name in wanted.get(test_set.name, ()) if name not in test_set.names]
-        problems += [f'report.images: {test_set.name} x{test_set.scale} has no image {name}.' for name in unknown]
-    return problems
-
-
-def _metric_problems(options: LeaderboardOptions) -> list[str]:
-    measured = [entry for entry in options.entries if not isinstance(entry, PublishedEntry)]
-    sections = [('', options.metrics), *((f'entry {entry.name}: ', entry.metrics) for entry in measured)]
-    found = [
-        (f'{where}metrics.{name}: ', metric_problem(metric))
-        for where, metrics in sections
-        for name, metric in metrics.items()
-    ]
-    return [f'{place}{problem}.' for place, problem in found if problem]
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == 'cuda' and not torch.cuda.is_available():
-        raise RFDNError('device: cuda, but torch sees no GPU: take auto or cpu.')
-    return 'cuda' if wanted != 'cpu' and torch.cuda.is_available() else 'cpu'
-
-
-def _published(entry: PublishedEntry, scale: int, sets: Any) -> dict[str, Any]:
-    row = published_row(entry.published, scale)
-    own_names = {SET_ALIASES[name]: name for name in sets if name in SET_ALIASES}
-    figures = {own_names.get(name, name): values for name, values in row['sets'].items()}
-    return {**row, 'name': entry.name or row['name'], 'sets': figures}
+from rfdn_plugin.leaderboard.state import Run
+from rfdn_plugin.utils.lock import Lock
 
 
 def run(options: LeaderboardOptions, out: str | Path, workers: int | None = None) -> dict[str, Any]:
@@ -133,10 +32,14 @@ def run(options: LeaderboardOptions, out: str | Path, workers: int | None = None
         The content of leaderboard.json. An entry that failed has `error`.
 
     Raises:
-        RFDNError: Something is missing or does not fit; before any work.
+        RFDNError: Another process writes there, something is missing or does not fit; before any work.
     """
-    state = prepare(options, out)
-    workers = workers or options.workers
+    with Lock(Path(out) / '.lock', f'the leaderboard in {out}', 'name another --out'):
+        return _run(prepare(options, out), workers or options.workers)
+
+
+def _run(state: Run, workers: int | None) -> dict[str, Any]:
+    options = state.options
     with open_pool(state.plan, workers) as pool:
         state.checks = check_sets(state.plan, pool, state.cache)
         _probe(state, pool)

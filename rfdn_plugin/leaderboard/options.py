@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +28,10 @@ from rfdn_plugin.utils.errors import RFDNError
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Scale = Annotated[int, Field(strict=True, ge=1, le=16)]
+PathText = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path in which `~` stands for the home folder."""
+Backend = Literal['torch', 'onnxruntime', 'openvino', 'ncnn']
+Precision = Literal['fp32', 'fp16', 'bf16', 'int8']
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
 
 
@@ -35,8 +42,8 @@ class _Section(BaseModel):
 class SetOptions(_Section):
     """One test set: folders, or BasicSR's LMDBs. `{scale}` in a path or template is filled in."""
 
-    hr: str
-    lr: str
+    hr: PathText
+    lr: PathText
     filename_tmpl: str | None = None
     """BasicSR's template for the LR names, e.g. '{}x{scale}'; found from the files where it is not given."""
 
@@ -58,10 +65,15 @@ class _MeasuredEntry(_ScaledEntry):
 
 
 class NetworkEntry(_MeasuredEntry):
-    """A network of this package with its weights, a file of any layout."""
+    """A network of this package, or another one that is registered in BasicSR, with its weights, a file of any layout."""
 
-    weights: str
+    weights: PathText
     type: Name | None = None
+    """The network, where the file does not say it."""
+    backend: Backend = 'torch'
+    """What runs it. Its results and its speed are those of this runtime; costs are counted from the network."""
+    precision: Precision | None = None
+    """What it computes in: on the CPU, in its inference form. Without it, as in training, in 32-bit floats."""
     img_range: Annotated[float, Field(gt=0)] | None = None
     param_key: str | None = None
     arguments: dict[str, Any] = {}
@@ -72,18 +84,35 @@ class NetworkEntry(_MeasuredEntry):
     @field_validator('type')
     @classmethod
     def _known_type(cls, value: str | None) -> str | None:
-        from rfdn_plugin.archs import NETWORKS
-
-        if value is not None and value not in NETWORKS:
-            raise ValueError(f'no network {value!r}{did_you_mean(value, [*NETWORKS, *_SPECIAL_ENTRIES])}')
+        if value is not None and value not in _network_names():
+            raise ValueError(f'no network {value!r}{_nearest(value)}')
         return value
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network runs as it is, in PyTorch on the board's device."""
+        return self.backend == 'torch' and self.precision is None
 
-class OnnxEntry(_MeasuredEntry):
-    """An ONNX file: N x 3 x H x W in RGB in, N x 3 x (scale H) x (scale W) out, run by ONNX Runtime."""
 
-    type: Literal['onnx']
-    weights: str
+class SpandrelEntry(_MeasuredEntry):
+    """Weights of any network for single images that spandrel recognises: SPAN, SAFMN, SwinIR, DAT, Compact, ..."""
+
+    type: Literal['spandrel']
+    weights: PathText
+    param_key: str | None = None
+    ntire_baseline: Literal[2024, 2025, 2026] | None = None
+
+
+class ExportedEntry(_MeasuredEntry):
+    """An exported model: N x 3 x H x W in RGB in, N x 3 x (scale H) x (scale W) out."""
+
+    type: Literal['onnx', 'openvino', 'ncnn']
+    weights: PathText
+    """The .onnx file, the .xml of OpenVINO, or the .param of ncnn."""
+    backend: Backend | None = None
+    """What runs it: `onnxruntime` (where not given) or `openvino` for an ONNX file; else what it is made for."""
+    precision: Precision | None = None
+    """What it computes in; where not given, what it was exported in."""
     img_range: Annotated[float, Field(gt=0)] = 1.0
     """The file takes and gives values from 0 to this."""
     ntire_baseline: Literal[2024, 2025, 2026] | None = None
@@ -100,7 +129,7 @@ class ImagesEntry(_MeasuredEntry):
     """A folder of images that something else has super-resolved; `{set}` and `{scale}` are filled in."""
 
     type: Literal['images']
-    dir: str
+    dir: PathText
 
 
 class PublishedEntry(_ScaledEntry):
@@ -110,8 +139,32 @@ class PublishedEntry(_ScaledEntry):
     name: Name | None = None
 
 
-EntryOptions = NetworkEntry | OnnxEntry | BicubicEntry | ImagesEntry | PublishedEntry
-_SPECIAL_ENTRIES: dict[str, type[EntryOptions]] = {'bicubic': BicubicEntry, 'images': ImagesEntry, 'onnx': OnnxEntry}
+EntryOptions = NetworkEntry | SpandrelEntry | ExportedEntry | BicubicEntry | ImagesEntry | PublishedEntry
+MeasuredOptions = NetworkEntry | SpandrelEntry | ExportedEntry | BicubicEntry | ImagesEntry
+_SPECIAL_ENTRIES: dict[str, type[EntryOptions]] = {
+    'bicubic': BicubicEntry,
+    'images': ImagesEntry,
+    'spandrel': SpandrelEntry,
+    **dict.fromkeys(('onnx', 'openvino', 'ncnn'), ExportedEntry),
+}
+_EXPORTED_ENDINGS = {'.onnx': 'onnx', '.xml': 'openvino', '.param': 'ncnn'}
+
+
+@lru_cache
+def _network_names() -> list[str]:
+    """Networks that an entry may name: ours first, then the others that are registered in BasicSR."""
+    from rfdn_plugin.archs import NETWORKS
+    from rfdn_plugin.options.registry import registered_names
+
+    return list(dict.fromkeys([*NETWORKS, *registered_names('ARCH')]))
+
+
+def _nearest(kind: str) -> str:
+    """The nearest type that there is; where none is near, those of this package."""
+    from rfdn_plugin.archs import NETWORKS
+
+    ours = [*NETWORKS, *_SPECIAL_ENTRIES]
+    return did_you_mean(kind, [*_network_names(), *ours]) or did_you_mean(kind, ours)
 
 
 def _entry_kind(content: Any) -> type[EntryOptions]:
@@ -122,13 +175,12 @@ def _entry_kind(content: Any) -> type[EntryOptions]:
     kind = content.get('type')
     if kind in _SPECIAL_ENTRIES:
         return _SPECIAL_ENTRIES[kind]
-    if kind is None and str(content.get('weights', '')).endswith('.onnx'):
-        raise ValueError('weights is an ONNX file: add `type: onnx`')
-    from rfdn_plugin.archs import NETWORKS
-
-    if kind is None or 'weights' in content or kind in NETWORKS:
+    exported = _EXPORTED_ENDINGS.get(Path(str(content.get('weights', ''))).suffix)
+    if kind is None and exported is not None:
+        raise ValueError(f'weights is an exported model: add `type: {exported}`')
+    if kind is None or 'weights' in content or kind in _network_names():
         return NetworkEntry
-    raise ValueError(f'no type {kind!r}{did_you_mean(str(kind), [*NETWORKS, *_SPECIAL_ENTRIES])}')
+    raise ValueError(f'no type {kind!r}{_nearest(str(kind))}')
 
 
 def _has_a_kind(content: Any) -> Any:
@@ -138,7 +190,8 @@ def _has_a_kind(content: Any) -> Any:
 
 _Entry = Annotated[
     Annotated[NetworkEntry, Tag('NetworkEntry')]
-    | Annotated[OnnxEntry, Tag('OnnxEntry')]
+    | Annotated[SpandrelEntry, Tag('SpandrelEntry')]
+    | Annotated[ExportedEntry, Tag('ExportedEntry')]
     | Annotated[BicubicEntry, Tag('BicubicEntry')]
     | Annotated[ImagesEntry, Tag('ImagesEntry')]
     | Annotated[PublishedEntry, Tag('PublishedEntry')],
@@ -210,8 +263,7 @@ class LeaderboardOptions(_Section):
 
     @model_validator(mode='after')
     def _metrics_have_types(self) -> LeaderboardOptions:
-        measured = [entry for entry in self.entries if isinstance(entry, _MeasuredEntry)]
-        for metrics in (self.metrics, *(entry.metrics for entry in measured)):
+        for metrics in (self.metrics, *(entry.metrics for entry in self.measured)):
             for name, metric in metrics.items():
                 if not isinstance(metric.get('type'), str):
                     raise ValueError(
@@ -222,8 +274,9 @@ class LeaderboardOptions(_Section):
         return self
 
     @property
-    def scales(self) -> list[int]:
-        return sorted({scale for entry in self.entries for scale in entry.scale})
+    def measured(self) -> list[MeasuredOptions]:
+        """The entries that are not published rows."""
+        return [entry for entry in self.entries if not isinstance(entry, PublishedEntry)]
 
 
 RECORD_METRICS = ('psnr_y', 'ssim_y', 'psnr_rgb')

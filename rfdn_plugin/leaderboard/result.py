@@ -6,19 +6,18 @@ import math
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rfdn_plugin.leaderboard.measure import latency, ntire
-from rfdn_plugin.leaderboard.measure.entries import Entry, code_version
+from rfdn_plugin.leaderboard.measure.code_version import code_version
+from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.sets import LR_SOURCES
 from rfdn_plugin.leaderboard.measure.significance import compare_all
-from rfdn_plugin.leaderboard.options import RECORD_METRICS, NetworkEntry, OnnxEntry
+from rfdn_plugin.leaderboard.options import RECORD_METRICS
+from rfdn_plugin.leaderboard.state import Run
 from rfdn_plugin.utils.version import __version__
-
-if TYPE_CHECKING:
-    from rfdn_plugin.leaderboard.board import Run
 
 
 def assemble(state: Run) -> dict[str, Any]:
@@ -60,10 +59,20 @@ def _row(state: Run, entry: Entry) -> dict[str, Any]:
         'weights_sha256': entry.weights_sha256,
         'weights_state': entry.state,
         'luma_only': entry.arguments.get('num_in_ch') == 1,
-        'img_range': entry.arguments.get('img_range', getattr(entry.options, 'img_range', None)),
+        'img_range': entry.img_range if entry.has_costs else None,
+        'backend': entry.backend or None,
+        'precision': entry.precision or None,
         **{
             key: costs.get(key)
-            for key in ('params', 'conv_macs_hr720', 'ntire', 'mmengine', 'latency_ms', 'peak_memory_mb')
+            for key in (
+                'params',
+                'conv_macs_hr720',
+                'matmul_macs_hr720',
+                'ntire',
+                'mmengine',
+                'latency_ms',
+                'peak_memory_mb',
+            )
         },
         'sets': {},
         'warnings': list(state.notes.get(entry.label, [])),
@@ -138,8 +147,7 @@ def _add_ntire_scores(state: Run, rows: list[dict[str, Any]]) -> None:
 def _baseline_time(state: Run, year: int) -> dict[str, Any] | None:
     """How long the year's baseline took in this run, where an entry is one."""
     for entry in state.plan.entries.values():
-        is_baseline = isinstance(entry.options, NetworkEntry | OnnxEntry) and entry.options.ntire_baseline == year
-        if is_baseline and entry.scale == ntire.SCALE:
+        if getattr(entry.options, 'ntire_baseline', None) == year and entry.scale == ntire.SCALE:
             return state.costs.get(entry.label, {}).get('latency_ms')
     return None
 

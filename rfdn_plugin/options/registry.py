@@ -41,6 +41,11 @@ def registered(kind: str, name: str) -> Any:
     return None if found is None else registry.get(found)
 
 
+def registered_names(kind: str) -> list[str]:
+    """What BasicSR's registry of that kind has, by the names for an option file."""
+    return [name.removesuffix('_basicsr') for name in _registry(kind).keys()]
+
+
 def check_registered(kind: str, section: dict[str, Any], given: set[str] | None = None) -> dict[str, Any]:
     """A `type` and arguments against the signature of the registered class or function; ValueError says what differs."""
     if not isinstance(section.get('type'), str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -24,8 +25,10 @@ from rfdn_plugin.leaderboard import board as board_module
 from rfdn_plugin.leaderboard.board import run
 from rfdn_plugin.leaderboard.measure import evaluate as evaluate_module
 from rfdn_plugin.leaderboard.measure.evaluate import Worker
+from rfdn_plugin.leaderboard.measure.sets import open_set
 from rfdn_plugin.leaderboard.options import parse_options
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.lock import Lock
 from rfdn_plugin.weights.card import model_card
 
 FAST = {'complexity': {'mmengine': False}, 'report': {'images': 0}, 'significance': {'resamples': 1000}}
@@ -104,7 +107,7 @@ def test_scores_are_those_of_basicsr_s_own_loop(content, tmp_path):
 
     options = parse_options(content)
     board = run(options, tmp_path / 'out', 1)
-    test_set = board_module.open_set('Small', options.sets['Small'], 2)
+    test_set = open_set('Small', options.sets['Small'], 2)
     metric = {'crop_border': 2, 'test_y_channel': True}
     model = RFDNModel(
         {
@@ -309,6 +312,92 @@ def test_an_entry_that_fails_in_the_middle_does_not_stop_the_others(content, tmp
     assert (
         'failed' in (out / 'leaderboard.md').read_text() and 'bad x2 failed' in (out / 'leaderboard.html').read_text()
     )
+
+
+def test_sets_whose_names_differ_in_signs_have_files_of_their_own(content, tmp_path):
+    """`A/B` and `A_B`, and an image `B_c` of a set `A` beside an image `c` of a set `A_B`."""
+    for folder, names in (('one', ('coffee',)), ('two', ('coffee',))):
+        make_set(tmp_path / folder, names=names)
+    content['sets'] = {
+        name: {'hr': str(tmp_path / folder / 'HR'), 'lr': str(tmp_path / folder / 'X{scale}')}
+        for name, folder in (('A/B', 'one'), ('A_B', 'two'), ('a b', 'two'))
+    }
+    content['report'] = {'images': {name: ['coffee'] for name in content['sets']}}
+    run_board(content, tmp_path / 'out')
+    files = sorted(file.name for file in (tmp_path / 'out/comparisons').iterdir())
+    assert files == ['A_B_coffee_x2-2.png', 'A_B_coffee_x2.png', 'a_b_coffee_x2-3.png']
+
+
+def test_comparisons_that_are_shown_no_more_are_removed(content, tmp_path):
+    for name in ('coffee', 'rocket'):
+        content['report'] = {'images': {'Small': [name]}}
+        run_board(content, tmp_path / 'out')
+    assert [file.name for file in (tmp_path / 'out/comparisons').iterdir()] == ['Small_rocket_x2.png']
+
+
+def test_results_of_another_leaderboard_are_not_overwritten(content, tmp_path, scored):
+    run_board(content, tmp_path / 'out')
+    before = (tmp_path / 'out/leaderboard.json').read_bytes()
+    scored.clear()
+    with pytest.raises(RFDNError, match='holds the results of test, not of other: name another --out'):
+        run_board({**content, 'name': 'other'}, tmp_path / 'out')
+    assert (tmp_path / 'out/leaderboard.json').read_bytes() == before and not scored
+
+
+def test_one_process_at_a_time_writes_into_a_folder(content, tmp_path):
+    (tmp_path / 'out').mkdir()
+    with Lock(tmp_path / 'out/.lock', 'x', 'y'), pytest.raises(RFDNError, match='name another --out'):
+        run_board(content, tmp_path / 'out')
+    assert run_board(content, tmp_path / 'out')['name'] == 'test' and not (tmp_path / 'out/.lock').exists()
+
+
+def test_a_home_folder_and_a_slash_at_the_end_are_understood(content, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    write(tmp_path / 'sr/coffee.png', mod_crop(photograph('coffee'), 2))
+    make_set(tmp_path / 'set2', names=('coffee',))
+    content['sets'] = {'Small': {'hr': '~/set2/HR/', 'lr': '~/set2/X{scale}//'}}
+    content['entries'] = [network_entry('net', Path('~/net.pth'))]
+    content['entries'].append({'name': 'sr', 'type': 'images', 'scale': 2, 'dir': '~/sr/'})
+    board = run_board(content, tmp_path / 'out')
+    assert all(row['sets']['Small']['images'].keys() == {'coffee'} for row in board['entries'])
+
+
+def test_a_database_with_a_slash_at_the_end(content, tmp_path, tiny_data):
+    content['sets'] = {'S': {'hr': f'{tiny_data}/HR_sub.lmdb/', 'lr': f'{tiny_data}/LR_bicubic_X{{scale}}_sub.lmdb/'}}
+    board = run_board(content, tmp_path / 'out')
+    assert len(row_of(board, 'net')['sets']['S']['images']) == 9
+
+
+def test_what_is_known_before_the_work_is_told_before_it_for_all_entries(content, tmp_path, scored, monkeypatch):
+    """A missing package, models of another scale or a fixed size, images that are too small for a metric."""
+    pytest.importorskip('onnx')
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'pyiqa' else find(name))
+    write(tmp_path / 'set/HR/tiny.png', photograph('coffee', (14, 40)))
+    write(tmp_path / 'set/X2/tinyx2.png', photograph('coffee', (7, 20)))
+    network = NETWORKS['RFDN'](upscale=4, num_feat=8, num_block=1).eval()
+    for name, axes in (('fixed', None), ('x4', {'input': {2: 'h', 3: 'w'}})):
+        settings = {'input_names': ['input'], 'dynamic_axes': axes, 'dynamo': False, 'opset_version': 17}
+        torch.onnx.export(network, torch.rand(1, 3, 32, 32), tmp_path / f'{name}.onnx', **settings)
+        content['entries'].append({'name': name, 'type': 'onnx', 'scale': 2, 'weights': str(tmp_path / f'{name}.onnx')})
+    content['entries'].append(network_entry('gone', tmp_path / 'gone.pth'))
+    content['metrics'] = {'lpips': {'type': 'pyiqa', 'metric': 'lpips'}, 'niqe': {'type': 'calculate_niqe'}}
+    with pytest.raises(RFDNError) as caught:
+        run_board(content, tmp_path / 'out')
+    told = str(caught.value)
+    for part in (
+        '6 problems, nothing was computed',
+        'entry fixed: ',
+        'fixed.onnx takes [32, 32] pixels only',
+        'entry x4: ',
+        'x4.onnx enlarges x4: correct scale 2 or weights',
+        'entry gone: no weights file',
+        'metrics.lpips: pyiqa is not installed',
+        'set Small x2: SSIM needs 15 pixels a side, which tiny has not',
+        'set Small x2: NIQE needs 100 pixels a side, which astronaut, chelsea',
+    ):
+        assert part in told, told
+    assert not scored
 
 
 def test_a_killed_worker_is_told_and_what_was_done_is_kept(content, tmp_path, monkeypatch):

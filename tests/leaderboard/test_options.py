@@ -63,7 +63,7 @@ def test_the_design_document_s_kinds_of_entries():
         }
     )
     assert [type(entry) for entry in options.entries][:3:2] == [NetworkEntry, BicubicEntry]
-    assert options.scales == [2, 4]
+    assert [entry.name for entry in options.measured] == ['official', 'mine', 'Bicubic', 'images']
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,21 @@ MULTI_ADDS_NOTE = (
 
 @dataclass(frozen=True)
 class Count:
-    """Of one pass: convolution multiply-adds, outputs of convolutions, number of convolutions, NTIRE's FLOPs."""
+    """Counts of one pass.
+
+    Attributes:
+        conv_macs: Multiply-adds of the convolutions.
+        activations: Outputs of the convolutions.
+        convs: Number of convolutions.
+        ntire_flops: FLOPs as NTIRE counts them.
+        matmul_macs: Multiply-adds of matrix products: linear layers and attention.
+    """
 
     conv_macs: int
     activations: int
     convs: int
     ntire_flops: int
+    matmul_macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Complexity:
     conv_macs_hr720: int
     ntire: dict[str, int]
     mmengine: dict[str, int] | None
+    matmul_macs_hr720: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -76,7 +86,7 @@ class _Counter(TorchDispatchMode):
     def __init__(self, ignored_weights: set[int]) -> None:
         super().__init__()
         self.ignored_weights = ignored_weights
-        self.macs = self.activations = self.convs = self.others = 0
+        self.macs = self.activations = self.convs = self.others = self.products = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         name = function.overloadpacket._qualified_op_name
@@ -90,8 +100,8 @@ class _Counter(TorchDispatchMode):
             self.others += result.numel()
         elif name in ('aten::native_batch_norm', 'aten::_native_batch_norm_legit_no_training'):
             self.others += 2 * result[0].numel()
-        elif name in ('aten::addmm', 'aten::mm'):
-            self.others += result.numel() * args[-1].shape[0]
+        elif name in ('aten::addmm', 'aten::mm', 'aten::bmm', 'aten::baddbmm'):
+            self.products += result.numel() * args[-1].shape[-2]
         return result
 
     def _count_convolution(self, args: tuple, result: Tensor) -> None:
@@ -128,17 +138,19 @@ def count(network: nn.Module, size: tuple[int, int]) -> Count:
     counter = _Counter({id(buffer) for buffer in network.buffers()})
     with torch.no_grad(), _FreeInterpolation(), counter:
         network(x)
-    return Count(counter.macs, counter.activations, counter.convs, counter.macs + counter.others)
+    flops = counter.macs + counter.products + counter.others
+    return Count(counter.macs, counter.activations, counter.convs, flops, counter.products)
 
 
 def measure(network: nn.Module, scale: int, *, mmengine: bool = True) -> Complexity:
     """All figures of a network; with `mmengine`, one run of mmengine.analysis on a 256x256 input (seconds)."""
-    ntire = count(network, NTIRE_SIZE)
+    ntire, hr720 = count(network, NTIRE_SIZE), count(network, lr_size(scale))
     return Complexity(
         params=sum(parameter.numel() for parameter in network.parameters()),
-        conv_macs_hr720=count(network, lr_size(scale)).conv_macs,
+        conv_macs_hr720=hr720.conv_macs,
         ntire={'flops': ntire.ntire_flops, 'activations': ntire.activations, 'convs': ntire.convs},
         mmengine=mmengine_count(network, NTIRE_SIZE) if mmengine else None,
+        matmul_macs_hr720=hr720.matmul_macs,
     )
 
 

@@ -18,7 +18,7 @@ from rfdn_plugin.leaderboard.measure.metrics import Reference
 from rfdn_plugin.leaderboard.measure.predictors import Predictor
 from rfdn_plugin.leaderboard.measure.probe import suspicion
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet, check_pair
-from rfdn_plugin.leaderboard.options import OnnxEntry
+from rfdn_plugin.leaderboard.options import ExportedEntry
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.machine import available_cores
 from rfdn_plugin.utils.progress import progress
@@ -98,7 +98,9 @@ class Worker:
         """`complexity.Complexity` of an entry as a dict, or what went wrong."""
         entry = self.plan.entries[label]
         try:
-            if isinstance(entry.options, OnnxEntry):
+            if isinstance(entry.options, ExportedEntry):
+                if entry.options.type != 'onnx':
+                    return f'costs are counted from networks and ONNX files, not from a file of {entry.options.type}'
                 return measure_onnx(entry.options.weights, entry.scale).as_dict()
             return measure(entry.network(), entry.scale, mmengine=mmengine).as_dict()
         except Exception as error:  # a stranger's model

@@ -18,8 +18,8 @@ import torch
 
 from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.evaluate import limit_threads
-from rfdn_plugin.leaderboard.measure.predictors import OnnxPredictor, input_channels
-from rfdn_plugin.leaderboard.options import LatencyOptions, OnnxEntry
+from rfdn_plugin.leaderboard.measure.predictors import input_channels
+from rfdn_plugin.leaderboard.options import LatencyOptions
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
 
@@ -47,7 +47,7 @@ def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: s
     """
     limit_threads(options.threads)
     results: dict[str, dict[str, Any] | str] = {}
-    runners: dict[str, Callable[[], None]] = {}
+    runners: dict[str, Callable[[], object]] = {}
     for entry in entries:
         try:
             runners[entry.label] = _runner(entry, options, device)
@@ -64,34 +64,40 @@ def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: s
             times[label].append((time.perf_counter() - started) * 1000)
     by_label = {entry.label: entry for entry in entries}
     for label, values in times.items():
-        onnx = isinstance(by_label[label].options, OnnxEntry)
+        entry = by_label[label]
         results[label] = {
             'median': float(np.median(values)),
             'min': min(values),
             'p10': float(np.quantile(values, 0.1)),
             'p90': float(np.quantile(values, 0.9)),
-            'device': device_name('cpu' if onnx else device),
+            'device': device_name('cpu' if entry.backend else device),
             'threads': options.threads,
-            'input': f'1x{_channels(by_label[label])}x{options.input[0]}x{options.input[1]}',
-            'precision': 'float32' if onnx else options.precision,
-            'layout': 'channels_last' if options.channels_last and not onnx else 'contiguous',
-            'runtime': 'onnxruntime' if onnx else f'torch {torch.__version__}',
+            'input': f'1x{entry.arguments.get("num_in_ch", 3)}x{options.input[0]}x{options.input[1]}',
+            'precision': _PRECISIONS[entry.precision] if entry.backend else options.precision,
+            'layout': 'channels_last' if options.channels_last and not entry.backend else 'contiguous',
+            'runtime': _runtime(entry),
             'runs': options.runs,
             'warmup': options.warmup,
         }
     return results
 
 
-def _channels(entry: Entry) -> int:
-    return 3 if isinstance(entry.options, OnnxEntry) else entry.arguments.get('num_in_ch', 3)
+_PRECISIONS = {'fp32': 'float32', 'fp16': 'float16', 'bf16': 'bfloat16', 'int8': 'int8'}
 
 
-def _runner(entry: Entry, options: LatencyOptions, device: str) -> Callable[[], None]:
+def _runtime(entry: Entry) -> str:
+    """What ran it; PyTorch with its version, and whether in the form for inference."""
+    if entry.backend in ('', 'torch'):
+        return f'torch {torch.__version__}' + (' (inference form)' if entry.backend else '')
+    return entry.backend
+
+
+def _runner(entry: Entry, options: LatencyOptions, device: str) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
-    if isinstance(entry.options, OnnxEntry):
-        model = OnnxPredictor(entry.options.weights, entry.options.img_range, options.threads)
+    if entry.backend:
+        runner = entry.runner(options.threads)
         image = torch.rand(1, 3, *options.input, generator=generator).numpy()
-        return lambda: model.run(image)
+        return lambda: runner(image)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     dtype = getattr(torch, options.precision)
     network = entry.network().to(device, dtype, memory_format=layout)
@@ -117,7 +123,7 @@ def measure_memory(entry: Entry, options: LatencyOptions, device: str) -> float 
     Raises:
         RFDNError: The process died.
     """
-    if device.startswith('cuda') and not isinstance(entry.options, OnnxEntry):
+    if device.startswith('cuda') and not entry.backend:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""What an entry does with a LR image: a network, an ONNX file, bicubic interpolation, or an image made elsewhere.
+"""What an entry does with a LR image: a network, an exported model, bicubic interpolation, or an image made elsewhere.
 
 Every predictor takes a `sets.SetImage` and gives the super-resolved one, (scale H) x (scale W) x 3, RGB, uint8, whole:
 no tiles and no self-ensemble.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, read_image
+from rfdn_plugin.deploy.backends import Runner
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -79,55 +79,23 @@ class NetworkPredictor:
 
 
 def input_channels(network: nn.Module) -> int:
-    """Channels of the first convolution; 3 for a module without one."""
+    """Channels that a network takes: as it says itself, else those of its first convolution, else 3."""
+    if isinstance(own := getattr(network, 'in_channels', None), int):
+        return own
     return next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)), 3)
 
 
-class OnnxPredictor:
-    """An ONNX file run by ONNX Runtime on the CPU; one input N x 3 x H x W, one output.
+class RunnerPredictor:
+    """A model that one of the backends of `rfdn_plugin.deploy` runs, on the CPU."""
 
-    Raises:
-        RFDNError: onnxruntime is not installed, or the file is no model, or not of this shape.
-    """
-
-    def __init__(self, path: str | Path, img_range: float = 1.0, threads: int = 1) -> None:
-        self.session = open_session(path, threads)
-        self.img_range = img_range
-        self.input = self.session.get_inputs()[0].name
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
 
     def __call__(self, image: SetImage) -> np.ndarray:
-        output = self.run(image.lr.numpy()[None]) / self.img_range
+        output = self.runner(np.ascontiguousarray(image.lr.numpy()[None]))
         if not np.isfinite(output).all():
             raise RFDNError('the output holds values that are no finite numbers.')
         return _to_uint8(output[0].transpose(1, 2, 0))
-
-    def run(self, x: np.ndarray) -> np.ndarray:
-        """N x 3 x H x W, float32, 0..1, to the file's own output."""
-        return self.session.run(None, {self.input: x * np.float32(self.img_range)})[0]
-
-
-def open_session(path: str | Path, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU; raises RFDNError as `OnnxPredictor`."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise RFDNError('an ONNX entry needs onnxruntime: pip install "rfdn-plugin[onnx]".') from error
-    if not Path(path).is_file():
-        raise RFDNError(f'no ONNX file {path}: check the path.')
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=['CPUExecutionProvider'])
-    except Exception as error:  # ONNX Runtime raises a class of its own for every status code
-        raise RFDNError(f'{path} is no model that ONNX Runtime can run ({str(error).splitlines()[0]}).') from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
-        raise RFDNError(f'{path} must have one float input N x 3 x H x W and one output.')
-    if any(isinstance(side, int) for side in inputs[0].shape[2:]):
-        raise RFDNError(f'{path} takes {inputs[0].shape[2:]} pixels only: export it with free height and width.')
-    return session
 
 
 class ImagesPredictor:
@@ -147,7 +115,8 @@ class ImagesPredictor:
 def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]:
     """The image of `directory` for each one of a set, by (set, image).
 
-    An image `baby` is looked for as baby.png, babyx4.png (of x4), and `baby_....png` as BasicSR's test writes it.
+    An image `baby` is looked for as baby.png, babyx4.png (of x4), `baby_....png` as BasicSR's test writes it, and
+    `babyx4_....png`, as BasicSR's test writes it where LR is named `babyx4.png`; by the first of these that is there.
 
     Raises:
         RFDNError: The folder is missing, or an image is, or there are two for one.
@@ -161,8 +130,10 @@ def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]
             stems.setdefault(file.stem, []).append(file)
     found, problems = {}, []
     for name in test_set.names:
-        exact = stems.get(name) or stems.get(f'{name}x{test_set.scale}')
-        files = exact or [file for stem, files in stems.items() if stem.startswith(f'{name}_') for file in files]
+        at_scale = f'{name}x{test_set.scale}'
+        files = stems.get(name) or stems.get(at_scale)
+        for beginning in (f'{name}_', f'{at_scale}_'):
+            files = files or [file for stem, found in stems.items() if stem.startswith(beginning) for file in found]
         if len(files) != 1:
             problems.append(f'{name} ({", ".join(file.name for file in files[:3]) or "none"})')
         else:

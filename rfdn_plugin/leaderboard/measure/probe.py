@@ -6,9 +6,9 @@ import numpy as np
 
 from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.metrics import Reference
-from rfdn_plugin.leaderboard.measure.predictors import NetworkPredictor, OnnxPredictor, Predictor, bicubic
+from rfdn_plugin.leaderboard.measure.predictors import NetworkPredictor, Predictor, RunnerPredictor, bicubic
 from rfdn_plugin.leaderboard.measure.sets import SetImage
-from rfdn_plugin.leaderboard.options import ImagesEntry, NetworkEntry, OnnxEntry
+from rfdn_plugin.leaderboard.options import ExportedEntry, ImagesEntry
 
 BELOW_BICUBIC = 1.0
 """A model that is so many dB below bicubic deserves a second look. A wrong range costs 6 dB, 2 to 3 below bicubic."""
@@ -37,31 +37,25 @@ def suspicion(entry: Entry, image: SetImage, device: str = 'cpu') -> str | None:
     if own > baseline - BELOW_BICUBIC:
         return None
     below = f'{where}: {own:.2f} dB, {baseline - own:.2f} below bicubic'
-    if not isinstance(entry.options, NetworkEntry | OnnxEntry):
+    if not entry.has_costs:
         return f'{below}: are these images of this set?'
-    other_range, other = _other_range(entry, predictor)
-    found = psnr(other)
+    other_range = 1.0 if entry.img_range > 1 else 255.0
+    found = psnr(_with_range(entry, other_range, device))
     # Half-trained weights are below bicubic with either range, and may be less far below with the wrong one.
     if found > own + CLEARLY_BETTER and found > baseline - BELOW_BICUBIC:
         said = {'metadata': ' as its card says', 'known weights': ' as these public weights have'}
         source = said.get(entry.range_source, '')
         return (
-            f'{below} with img_range {_range_of(entry):g}{source}, and {found:.2f} with {other_range:g}: is that right?'
+            f'{below} with img_range {entry.img_range:g}{source}, and {found:.2f} with {other_range:g}: is that right?'
         )
     return f'{below}: half-trained, or weights of another network?'
 
 
-def _other_range(entry: Entry, predictor: Predictor) -> tuple[float, Predictor]:
+def _with_range(entry: Entry, img_range: float, device: str) -> Predictor:
     """The entry with 0..255 in place of 0..1, or the other way round."""
-    img_range = _range_of(entry)
-    other = 1.0 if img_range > 1 else 255.0
-    if isinstance(predictor, NetworkPredictor):
-        return other, NetworkPredictor(predictor.network, predictor.device, gain=other / img_range)
-    return other, OnnxPredictor(entry.options.weights, other)
-
-
-def _range_of(entry: Entry) -> float:
-    return entry.arguments.get('img_range', getattr(entry.options, 'img_range', None) or 1.0)
+    if isinstance(entry.options, ExportedEntry):
+        return RunnerPredictor(entry.runner(img_range=img_range))
+    return NetworkPredictor(entry.network(), device, gain=img_range / entry.img_range)
 
 
 def _colour_order(reference: Reference, sr: np.ndarray) -> str | None:

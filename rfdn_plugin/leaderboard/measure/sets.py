@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, decode_image, read_image
+from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, decode_image, image_size, read_image
 from rfdn_plugin.data.lmdb import open_lmdb, reading, shapes_of
 from rfdn_plugin.data.lr_check import WHOLE, CutEdges, judge_resize
 from rfdn_plugin.data.pairing import Pairing, explain_sizes, explain_unpaired, pair_names, stems_of
@@ -86,6 +86,13 @@ class TestSet:
             'scale': self.scale,
             'phase': 'val',
         }
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width of the HR images by their headers; an image whose header cannot be read is left out."""
+        if self.is_lmdb:
+            return {name: shape[:2] for name, shape in shapes_of(Path(self.hr)).items()}
+        found = {name: image_size(pair['gt_path']) for name, pair in zip(self.names, self.dataset.paths, strict=True)}
+        return {name: size for name, size in found.items() if size is not None}
 
     def read(self, index: int) -> SetImage:
         """Decode pair `index`.

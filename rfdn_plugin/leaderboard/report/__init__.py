@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -24,18 +25,20 @@ def write_outputs(board: dict[str, Any], images: list[dict[str, Any]], out: Path
         options: The crop's size.
     """
     out.mkdir(parents=True, exist_ok=True)
+    names = _comparison_files(out / 'comparisons', images)
     texts = {index: captions(board, shown) for index, shown in enumerate(images)}
     for index, shown in enumerate(images):
         shown['crop'] = most_different_crop(shown['images'], options.crop)
-        name = re.sub(r'[^\w.-]+', '_', f'{shown["set"]}_{shown["name"]}_x{shown["scale"]}.png')
         write_comparison(
-            out / 'comparisons' / name,
+            names[index],
             shown['hr'],
             shown['images'],
             captions=texts[index],
             title=f'{shown["set"]} / {shown["name"]}, x{shown["scale"]}',
             crop=shown['crop'],
         )
+    for stale in set((out / 'comparisons').glob('*.png')) - set(names):
+        stale.unlink()  # of an earlier run, which showed other images
     write_json(board, out / 'leaderboard.json')
     with atomic_write(out / 'leaderboard.md', 'w') as stream:
         stream.write(markdown(board))
@@ -44,6 +47,17 @@ def write_outputs(board: dict[str, Any], images: list[dict[str, Any]], out: Path
     for stale in [*out.glob('leaderboard-*.csv'), *out.glob('images-*.csv')]:
         stale.unlink()  # of another set-up, whose name differs
     write_csv(board, out)
+
+
+def _comparison_files(folder: Path, images: list[dict[str, Any]]) -> list[Path]:
+    """A file for each image, named after set, image and scale; numbered where two would share a name (`A/B`, `A_B`)."""
+    files: list[Path] = []
+    for shown in images:
+        stem = re.sub(r'[^\w.-]+', '_', f'{shown["set"]}_{shown["name"]}_x{shown["scale"]}')
+        candidates = itertools.chain([stem], (f'{stem}-{number}' for number in itertools.count(2)))
+        taken = {file.name.casefold() for file in files}  # disks that do not tell A from a
+        files.append(folder / next(f'{name}.png' for name in candidates if f'{name}.png'.casefold() not in taken))
+    return files
 
 
 def captions(board: dict[str, Any], shown: dict[str, Any]) -> dict[str, str]:

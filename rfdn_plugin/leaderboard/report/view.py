@@ -160,6 +160,9 @@ def _cost_notes(rows: Sequence[Row]) -> list[str]:
     notes = []
     if any(row.get('conv_macs_hr720') for row in rows):
         notes.append('Multi-adds: multiply-adds of the convolutions for an output of 1280x720.')
+    if products := [row for row in rows if row.get('matmul_macs_hr720')]:
+        beside = ', '.join(f'{row["name"]} {multi_adds(row["matmul_macs_hr720"])}' for row in products)
+        notes.append(f'Multiply-adds of matrix products (linear layers, attention), which come beside: {beside}.')
     if any(row.get('mmengine') and row.get('ntire') for row in rows):
         notes.append(
             'NTIRE FLOPs (input 3x256x256) add one for each output of a ReLU to the multiply-adds of the convolutions; '
@@ -193,6 +196,11 @@ def multi_adds(value: int | None) -> str:
 def milliseconds(row: Row) -> str:
     timing = row.get('latency_ms')
     return '–' if not timing else f'{timing["median"]:.1f}'
+
+
+def run_by(row: Row) -> str:
+    """The backend and precision of an entry that has them: 'openvino bf16'."""
+    return f'{row["backend"]} {row["precision"]}' if row.get('backend') else '–'
 
 
 def ntire_score(row: Row, year: str) -> str:
@@ -239,6 +247,7 @@ COST_COLUMNS = [
     CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
     CostColumn('mmengine acts', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
     CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
+    CostColumn('Run by', lambda row: None if row.get('backend') is None else 0.0, lambda row: run_by(row)),
     CostColumn(
         'Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)
     ),
@@ -259,10 +268,10 @@ def setup(board: dict[str, Any]) -> str:
     if not timings:
         return ''
     timing = timings[0]
-    runtimes = ', '.join(dict.fromkeys(timing['runtime'] for timing in timings))
+    runtimes, precisions = (', '.join(dict.fromkeys(t[key] for t in timings)) for key in ('runtime', 'precision'))
     return (
         f'Latency: median of {timing["runs"]} interleaved runs after {timing["warmup"]} to warm up, input {timing["input"]}, '
-        f'{timing["device"]}, {timing["threads"]} thread(s), {timing["precision"]}, {timing["layout"]}, {runtimes}.'
+        f'{timing["device"]}, {timing["threads"]} thread(s), {precisions}, {timing["layout"]}, {runtimes}.'
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.leaderboard.measure.cache import Cache
-from rfdn_plugin.leaderboard.measure.predictors import NetworkPredictor, OnnxPredictor, bicubic, find_images
+from rfdn_plugin.leaderboard.measure.predictors import NetworkPredictor, bicubic, find_images
 from rfdn_plugin.leaderboard.measure.sets import SetImage, open_set
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
@@ -74,7 +74,7 @@ def test_bicubic_is_basicsr_s():
     np.testing.assert_allclose(bicubic(image_of(lr)), expected, atol=0)
 
 
-@pytest.mark.parametrize('name', ['{}', '{}x2', '{}_RFDN', '{}_test_RFDN_x2'])
+@pytest.mark.parametrize('name', ['{}', '{}x2', '{}_RFDN', '{}_test_RFDN_x2', '{}x2_RFDN', '{}x2_test_RFDN_x2'])
 def test_images_made_elsewhere_are_found_by_common_names(tmp_path, name):
     test_set = open_set('Small', SetOptions(**make_set(tmp_path / 'set')), 2)
     for image in test_set.names:
@@ -89,15 +89,6 @@ def test_two_images_for_one_are_refused(tmp_path):
         write(tmp_path / 'sr' / f'{name}.png', photograph('coffee'))
     with pytest.raises(RFDNError, match=r'coffee_a.png, coffee_b.png'):
         find_images(str(tmp_path / 'sr'), test_set)
-
-
-@pytest.mark.parametrize(('content', 'said'), [(None, 'no ONNX file'), (b'torn', 'no model that ONNX Runtime can run')])
-def test_an_onnx_file_that_cannot_be_run_is_named(tmp_path, content, said):
-    pytest.importorskip('onnxruntime')
-    if content is not None:
-        (tmp_path / 'n.onnx').write_bytes(content)
-    with pytest.raises(RFDNError, match=said):
-        OnnxPredictor(tmp_path / 'n.onnx')
 
 
 # --- cache ---------------------------------------------------------------------------------------------------------
