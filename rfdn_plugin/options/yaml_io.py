@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, 'a list or section as a key', key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f'key {key_node.value!r} twice', key_node.start_mark
@@ -52,7 +54,7 @@ def read_yaml(path: str | Path) -> dict:
         raise RFDNError(f'no option file {path}: check the path (relative to {Path.cwd()}).')
     try:
         content = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:  # also a date of month 13
         mark, problem = getattr(error, 'problem_mark', None), getattr(error, 'problem', None) or str(error)
         where = f'{path}, line {mark.line + 1}' if mark else str(path)
         raise RFDNError(f'{where}: no safe YAML ({problem}).') from error
@@ -80,7 +82,7 @@ def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
             section = section[key]
         try:
             section[leaf] = yaml.load(value, Loader=_Loader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
             raise RFDNError(f'--force_yml {entry}: {value!r} is no YAML value.') from error
 
 

@@ -50,6 +50,7 @@ def lr_names(dataset: dict[str, Any], names: Iterable[str]) -> list[str]:
     if dataset['io_backend']['type'] == 'lmdb' or dataset['type'] == SINGLE:
         return list(names)
     template = dataset.get('filename_tmpl', '{}')
+    fill_template(template, 'name')  # wrong also where there are no images
     return [fill_template(template, Path(name).stem) + Path(name).suffix for name in names]
 
 
