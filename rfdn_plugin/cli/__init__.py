@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
+    autoload,
     data,
     doctor,
     export,

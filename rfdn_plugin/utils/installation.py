@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from rfdn_plugin.utils import autoload
 from rfdn_plugin.utils.version import __version__
 
 TRIED_PYTHON = ((3, 10), (3, 13))  # the oldest and the newest on which the tests were run
@@ -74,7 +75,7 @@ class Finding:
 def examine() -> list[Finding]:
     """All findings about this installation and this machine."""
     found = [*check_python(), *check_torch(), *check_basicsr(), *check_cv2(), *check_imports()]
-    return [*found, *check_processor(), *check_extras(), *check_disks([Path.cwd()])]
+    return [*found, *check_processor(), *check_extras(), *check_autoload(), *check_disks([Path.cwd()])]
 
 
 def check_python() -> list[Finding]:
@@ -199,6 +200,13 @@ def check_extras() -> list[Finding]:
                 Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install rfdn-plugin[{extra}]')
             )
     return found
+
+
+def check_autoload() -> list[Finding]:
+    path = autoload.state()
+    if path is None:
+        return [Finding('autoload', 'ok', "off: BasicSR's own scripts need rfdn autoload on, or import rfdn_plugin")]
+    return [Finding('autoload', 'ok', f'on: each start of Python imports rfdn_plugin ({path})')]
 
 
 def file_system(path: Path, mounts: Path = Path('/proc/mounts')) -> str:
