@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class Benchmarks:
     """
 
     images: list[tuple[str, np.ndarray]]
+    _views_by_cut: dict[tuple[int, int] | None, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def none(cls) -> Benchmarks:
@@ -67,15 +68,15 @@ class Benchmarks:
         return names[best] if differences[best] <= LARGEST_DIFFERENCE else ''
 
     def _views(self, cut: tuple[int, int] | None) -> tuple[list[str], np.ndarray]:
-        if cut not in _views_cache:
+        if cut not in self._views_by_cut:
             names, thumbnails = [], []
             for name, image in self.images:
                 for view in self._parts(image, cut):
                     for mirrored in (view, view[:, ::-1]):
                         names.append(name)
                         thumbnails.append(Likeness.of(np.ascontiguousarray(mirrored)).thumbnail)
-            _views_cache[cut] = names, np.stack(thumbnails)
-        return _views_cache[cut]
+            self._views_by_cut[cut] = names, np.stack(thumbnails)
+        return self._views_by_cut[cut]
 
     @staticmethod
     def _parts(image: np.ndarray, cut: tuple[int, int] | None) -> Iterable[np.ndarray]:
@@ -85,6 +86,3 @@ class Benchmarks:
             yield cropped
             for tile in tiles_of(cropped.shape[0], cropped.shape[1], *cut) if cut else ():
                 yield cropped[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-
-
-_views_cache: dict[tuple[int, int] | None, tuple[list[str], np.ndarray]] = {}
