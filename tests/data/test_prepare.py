@@ -149,24 +149,16 @@ def test_without_isal_opencv_encodes(photographs, tmp_path, monkeypatch):
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
-def test_images_too_large_for_the_shared_memory_take_the_pipe(photographs, tmp_path, monkeypatch):
-    prepare(spec_for(photographs, tmp_path / 'shared'), quiet)
-    monkeypatch.setattr('rfdn_plugin.data.prepare.work._SLOT_BYTES', 4096)
-    prepare(spec_for(photographs, tmp_path / 'pipe'), quiet)
-    assert files_of(tmp_path / 'shared') == files_of(tmp_path / 'pipe')
-
-
 def test_processes_that_are_not_forked(photographs, tmp_path, monkeypatch):
     """As on Windows and macOS."""
     prepare(spec_for(photographs, tmp_path / 'forked'), quiet)
-    for module in ('workers', 'prepare.work'):
-        monkeypatch.setattr(f'rfdn_plugin.data.{module}.are_forked', lambda: False)
+    monkeypatch.setattr('rfdn_plugin.data.workers.are_forked', lambda: False)
     prepare(spec_for(photographs, tmp_path / 'spawned'), quiet)
     assert files_of(tmp_path / 'forked') == files_of(tmp_path / 'spawned')
     assert not verify([tmp_path / 'spawned'], workers=2).problems
 
 
-def test_a_image_larger_than_a_commit(tmp_path):
+def test_an_image_larger_than_a_commit(tmp_path):
     write(tmp_path / 'hr' / 'large.png', photograph(1, 600, 900))
     write(tmp_path / 'hr' / 'tiny.png', photograph(2, 48, 48))
     out = tmp_path / 'out'

@@ -1,13 +1,8 @@
-"""The processor work of `rfdn prepare`: one image read, shrunk, cut and encoded, in a pool of processes.
-
-What a worker makes is tens of megabytes an image. It is left in memory that parent and worker share, so it crosses
-without being copied through a pipe; where processes are not forked, or an image is too large, it takes the pipe.
-"""
+"""The processor work of `rfdn prepare`: one image read, shrunk, cut and encoded, in a pool of processes."""
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,12 +17,10 @@ from rfdn_plugin.data.prepare.encoding import encode
 from rfdn_plugin.data.prepare.sources import Source, digest_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec
 from rfdn_plugin.data.prepare.tiles import Tile, tiles_of
-from rfdn_plugin.data.workers import are_forked, worker_pool
+from rfdn_plugin.data.workers import worker_pool
 
 # An image's record (a line of images.jsonl), and its encoded sub-images by scale, 1 for HR.
 Result = tuple[dict, Mapping[int, Sequence[bytes | memoryview]]]
-
-_SLOT_BYTES = 96 * 2**20  # address space; memory is taken only as far as it is written
 
 
 def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Generator[Result, None, None]:
@@ -37,57 +30,19 @@ def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], wo
         jobs: For each image: the spec, the image, and the scales (1 for HR) whose sub-images are wanted.
 
     Yields:
-        The record and the values of an image. The values are valid until the next result is asked for.
+        The record and the values of an image.
 
     Raises:
         RFDNError: A worker died.
     """
-    # One more than can be waiting or in work, so that the result in the caller's hands stays untouched.
-    slots = [mmap.mmap(-1, _SLOT_BYTES) if are_forked() else None for _ in range(workers + 3)]
-    with worker_pool(workers, _take_slots, slots) as pool:
-        waiting: deque[tuple[int, Future]] = deque()
-        for number, (spec, source, scales) in enumerate(jobs):
-            slot = number % len(slots)
-            waiting.append((slot, pool.submit(_work_in_slot, slot, spec, source, scales)))
+    with worker_pool(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(_work_on, *job))
             if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
-                yield _taken(slots, *waiting.popleft())
+                yield waiting.popleft().result()
         while waiting:
-            yield _taken(slots, *waiting.popleft())
-
-
-def _taken(slots: list, slot: int, future: Future) -> Result:
-    record, values, lengths = future.result()
-    if values is None:
-        values, memory, start = {}, memoryview(slots[slot]), 0
-        for scale, of_scale in lengths.items():
-            values[scale] = []
-            for length in of_scale:
-                values[scale].append(memory[start : start + length])
-                start += length
-    return record, values
-
-
-_slots: list = []  # of a worker
-
-
-def _take_slots(slots: list) -> None:
-    _slots[:] = slots
-
-
-def _work_in_slot(
-    slot: int, spec: PrepareSpec, source: Source, scales: tuple[int, ...]
-) -> tuple[dict, Mapping[int, Sequence[bytes | memoryview]] | None, dict[int, list[int]]]:
-    """The record, and either the values or, where they lie in the slot, their lengths."""
-    record, values = _work_on(spec, source, scales)
-    lengths = {scale: [len(value) for value in of_scale] for scale, of_scale in values.items()}
-    memory = _slots[slot]
-    if memory is None or sum(map(sum, lengths.values())) > len(memory):
-        return record, values, {}
-    memory.seek(0)
-    for of_scale in values.values():
-        for value in of_scale:
-            memory.write(value)
-    return record, None, lengths
+            yield waiting.popleft().result()
 
 
 # --- one image ---------------------------------------------------------------------------------------------------
@@ -102,7 +57,7 @@ def _work_on(spec: PrepareSpec, source: Source, scales: tuple[int, ...]) -> Resu
         return record | {'skipped': error.kind, 'detail': error.detail}, {}
     height, width = images[1].shape[:2]
     tiles = tiles_of(height, width, spec.crop_size, spec.stride)
-    values = {
+    values: dict[int, list[bytes | memoryview]] = {
         scale: [encode(_cut(images[scale], tile, scale), spec.encoding, spec.level) for tile in tiles]
         for scale in scales
     }
