@@ -9,7 +9,7 @@ from rfdn_plugin.utils.errors import RFDNError
 POLICY: dict[str, tuple[str, str]] = {
     'grey': ('convert', 'greyscale (1, 2, 4 or 8 bit): the grey is used for all three channels'),
     '16-bit': ('convert', '16 bits a channel: rounded to 8 bits, value / 257'),
-    'alpha': ('convert', 'transparency: dropped, the colours are used as stored'),
+    'alpha': ('convert', 'transparency: dropped, the colours are used as stored (divided by it where they were multiplied)'),
     'palette': ('convert', 'palette: expanded to RGB'),
     'cmyk': ('convert', 'CMYK: converted to RGB without a colour profile, as Pillow does'),
     'colour-space': ('convert', 'stored in another colour space (YCbCr, LAB, HSV): converted to RGB by Pillow'),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from helpers.images import photograph, quiet, spec_for, write
 from helpers.small_sets import make_set
+from PIL import Image
 
 from rfdn_plugin.cli import main
 from rfdn_plugin.data.bicubic import downscale
+from rfdn_plugin.data.images import image_size
 from rfdn_plugin.data.pairing import explain_unpaired, fill_template, lr_templates, pair_names, stems_of
 from rfdn_plugin.data.prepare import prepare
-from rfdn_plugin.leaderboard.measure.sets import open_set
+from rfdn_plugin.data.verify import Pair, verify
+from rfdn_plugin.leaderboard.measure.sets import check_pair, open_set
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -78,3 +82,24 @@ def test_the_leaderboard_takes_lr_however_it_is_named(tmp_path, template):
     test_set = open_set('Small', SetOptions(**section), 2)
     assert test_set.template == template
     assert [test_set.read(index).name for index in range(4)] == list(test_set.names)
+
+
+@pytest.mark.parametrize('which', ['both', 'HR'])
+def test_pairs_that_a_camera_has_turned(tmp_path, which):
+    """JPEG files that lie on their side with a note to turn them: sizes are those of the images as they are shown."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    section = {'hr': str(tmp_path / 'HR'), 'lr': str(tmp_path / 'X2')}
+    for folder, image in (('HR', photograph(0, 60, 80)), ('X2', downscale(photograph(0, 60, 80), 2))):
+        (tmp_path / folder).mkdir()
+        is_turned = which == 'both' or folder == 'HR'
+        stored = np.rot90(image) if is_turned else image
+        settings = {'exif': exif} if is_turned else {}
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / folder / 'a.jpg', quality=100, subsampling=0, **settings)
+    assert image_size(tmp_path / 'HR/a.jpg') == (60, 80)
+    test_set = open_set('Small', SetOptions(**section), 2)
+    assert check_pair(test_set, 0)['difference'] < 3
+    pair = test_set.read(0)
+    assert pair.hr.shape == (60, 80, 3) and pair.lr.shape == (3, 30, 40)
+    report = verify([], [Pair(tmp_path / 'HR', tmp_path / 'X2', 2)], share=1)
+    assert {finding.kind for finding in report.findings} == {'converted', 'other-resize'}
