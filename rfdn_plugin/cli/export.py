@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rfdn_plugin.cli.arguments import add_weights, network_overrides
+from rfdn_plugin.cli.arguments import add_weights, network_overrides, positive
 from rfdn_plugin.cli.registry import Action, command
 
+if TYPE_CHECKING:
+    from rfdn_plugin.deploy.quantise import Quantised
+
 FORMATS = ('onnx', 'openvino', 'ncnn', 'torch', 'web')
-PRECISIONS = ('fp32', 'fp16', 'bf16')
+PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
 
 
 @command('export', 'weights as a model for other runtimes')
@@ -25,19 +29,49 @@ def _export(parser: argparse.ArgumentParser) -> Action:
     written = 'replaced where it is there; of an ncnn model its name gets the scale (-x4) where it lacks it'
     add('-o', '--output', type=Path, required=True, metavar='FILE', help=written)
     add('--precision', choices=PRECISIONS, default='fp32', help='what it computes in (default: fp32)')
+    add(
+        '--calibrate',
+        type=Path,
+        metavar='DIR',
+        help='for int8: a folder or LMDB of HR images like those to be enlarged',
+    )
+    add('--most-loss', type=positive, metavar='DB', help='for int8: PSNR that may be lost (default: 0.08)')
     add('--clamp', action='store_true', help='cut the output to 0..1 inside the model')
 
     def run(args: argparse.Namespace) -> None:
+        if (args.precision == 'int8') != (args.calibrate is not None):
+            parser.error('--precision int8 needs --calibrate, and only that does')
+        if args.most_loss is not None and args.precision != 'int8':
+            parser.error('--most-loss belongs to --precision int8')
         from rfdn_plugin.deploy.export.run import export
         from rfdn_plugin.weights.loading import identify_file
 
         identity = identify_file(args.weights, **network_overrides(args))
-        result = export(identity, args.output, format=args.format, precision=args.precision, clamp=args.clamp)
+        result = export(
+            identity,
+            args.output,
+            format=args.format,
+            precision=args.precision,
+            clamp=args.clamp,
+            calibrate=args.calibrate,
+            most_loss=args.most_loss,
+        )
         for backend, differences in result.differences.items():
             told = ', '.join(f'{height}x{width} {value:.1e}' for (height, width), value in differences.items())
             print(f'{backend} differs from the network by at most (grey levels): {told}')
+        if result.quantised is not None:
+            print(_told(result.quantised))
         size = sum(path.stat().st_size for path in result.paths) / 1e6
         files = ', '.join(map(str, result.paths))
         print(f'{files}: {identity.type} x{identity.upscale}, {args.precision}, {size:.1f} MB')
 
     return run
+
+
+def _told(quantised: Quantised) -> str:
+    """Which layers compute in 8 bits and what that costs, as one line."""
+    before, after = quantised.psnr
+    return (
+        f'8 bits in {", ".join(quantised.layers)} ({quantised.share:.0%} of the multiplications); PSNR-Y {after:.3f} dB '
+        f'instead of {before:.3f} on {quantised.images[1]} images that did not calibrate'
+    )

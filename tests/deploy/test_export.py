@@ -181,7 +181,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     weights, network = small_weights(tmp_path, 'E_RFDN')
     damaged = small_network('E_RFDN')
     assert not torch.equal(damaged.fea_conv.weight, network.fea_conv.weight)
-    monkeypatch.setattr(run, 'folded_network', lambda identity, half=False: damaged)
+    monkeypatch.setattr(run, 'folded_network', lambda identity, precision: damaged)
     for described in MODELS.values():
         if all(backends.missing(name) for name in described.backends):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -12,6 +12,9 @@ from torch import nn
 from rfdn_plugin.deploy.backends.runner import Runner
 from rfdn_plugin.deploy.export.openvino_model import card_in
 from rfdn_plugin.utils.errors import RFDNError
+
+if TYPE_CHECKING:
+    import openvino
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
@@ -30,13 +33,19 @@ class OpenVinoRunner(Runner):
     backend = 'openvino'
 
     def __init__(
-        self, model: Path | bytes, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
+        self,
+        model: Path | bytes | openvino.Model,
+        *,
+        precision: str | None,
+        threads: int,
+        name: str,
+        img_range: float = 1.0,
     ) -> None:
         import openvino
 
         core = openvino.Core()
         try:
-            graph = core.read_model(model=model)
+            graph = core.read_model(model=model) if isinstance(model, Path | bytes) else model
         except Exception as error:  # OpenVINO raises RuntimeError and its own
             raise RFDNError(f'{name} is no model that OpenVINO can read ({_last_line(error)}).') from error
         made_for = _own_precision(graph)

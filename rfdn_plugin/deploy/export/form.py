@@ -76,15 +76,16 @@ def extended(x: Tensor, minimum: int) -> Tensor:
     return x
 
 
-def folded_network(identity: Identity, *, half: bool = False) -> nn.Module:
+def folded_network(identity: Identity, *, precision: str = 'fp32') -> nn.Module:
     """The network with its input range and SRB's identity inside its convolutions: fewer operations, the same function.
 
     Args:
         identity: Weights and what they are.
-        half: The weights are going to be IEEE's 16-bit floats. The range then stays outside: divided by 255, the last
-            convolution's weights would lie below the smallest normal ones, and lose their digits.
+        precision: What it is going to compute in. In fp16 the range stays outside: divided by 255, the last
+            convolution's weights would lie below the smallest normal ones, and lose their digits. In int8 the identity
+            stays outside: see `deploy.quantise`.
     """
-    folded = identity if half else fold_img_range(identity)
-    if folded.arguments.get('shallow_residual'):
+    folded = identity if precision == 'fp16' else fold_img_range(identity)
+    if precision != 'int8' and folded.arguments.get('shallow_residual'):
         folded = fold_shallow_residual(folded)
     return build_network(folded)
