@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import nn
-
 from rfdn_plugin import compat
 from rfdn_plugin.archs.idn import IDN
 from rfdn_plugin.archs.imdn import IMDN, IMDN_R
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.archs.rfanet import RFANet
 from rfdn_plugin.archs.rfdn import E_RFDN, RFDN, RFDN_L
 
-NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (RFDN, RFDN_L, E_RFDN, IMDN, IMDN_R, IDN, RFANet)}
+NETWORKS: dict[str, type[UpscalingNetwork]] = {
+    cls.__name__: cls for cls in (RFDN, RFDN_L, E_RFDN, IMDN, IMDN_R, IDN, RFANet)
+}
 """Every network of this package by the name that an option file uses (`network_g.type`)."""
 
 
@@ -27,7 +28,7 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     for base in cls.__mro__:
         if '__init__' not in vars(base):
             continue
-        own = dict(inspect.signature(base.__init__).parameters)
+        own = dict(inspect.signature(vars(base)['__init__']).parameters)
         own.pop('self', None)
         keywords = [name for name, parameter in own.items() if parameter.kind is inspect.Parameter.VAR_KEYWORD]
         for name in keywords:

@@ -120,7 +120,7 @@ def pad_to_minimum(x: Tensor, minimum: int) -> Tensor:
 
 
 def start_as_interpolation(
-    head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Conv2d, num_in_ch: int, upscale: int
+    head: nn.Conv2d, tail: nn.Conv2d, upsampler: nn.Sequential, num_in_ch: int, upscale: int
 ) -> None:
     """Set weights so that the untrained network is nearly a bilinear interpolation of its input, and still trains.
 
@@ -132,28 +132,34 @@ def start_as_interpolation(
     Args:
         head: The first convolution, whose output the long skip adds to the tail's.
         tail: The convolution at the end of the body.
-        upsampler: The convolution before the pixel shuffle, 3x3.
+        upsampler: The 3x3 convolution and the pixel shuffle; see `pixel_shuffle_upsampler`.
         num_in_ch: Colours; as many come out.
         upscale: The scale factor.
 
     Raises:
         ValueError: Other colours come out than go in.
     """
-    if upsampler.out_channels != num_in_ch * upscale**2:
+    phases = upsampler[0]
+    assert isinstance(phases, nn.Conv2d)
+    if phases.out_channels != num_in_ch * upscale**2:
         raise ValueError('interpolation_start needs num_in_ch equal to num_out_ch.')
     small = 0.1
     with torch.no_grad():
+        for layer in (head, tail):
+            _bias(layer)[:num_in_ch].zero_()
         head.weight[:num_in_ch].zero_()
-        head.bias[:num_in_ch].zero_()
         tail.weight[:num_in_ch] *= small
-        tail.bias[:num_in_ch].zero_()
-        upsampler.weight *= small
-        upsampler.bias.zero_()
-        phases = bilinear_phases(upscale)
+        phases.weight *= small
+        _bias(phases).zero_()
         for colour in range(num_in_ch):
             head.weight[colour, colour, 1, 1] = 1
             first = colour * upscale**2
-            upsampler.weight[first : first + upscale**2, colour] = phases
+            phases.weight[first : first + upscale**2, colour] = bilinear_phases(upscale)
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None  # every convolution here has one
+    return layer.bias
 
 
 def bilinear_phases(upscale: int) -> Tensor:

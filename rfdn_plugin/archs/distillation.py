@@ -19,9 +19,10 @@ from rfdn_plugin.archs.blocks import (
     pixel_shuffle_upsampler,
     start_as_interpolation,
 )
+from rfdn_plugin.archs.network import UpscalingNetwork
 
 
-class DistillationNetwork(nn.Module):
+class DistillationNetwork(UpscalingNetwork):
     """Head, chained distillation blocks, fusion of all of them, long skip, pixel shuffle.
 
     Args:
@@ -69,7 +70,7 @@ class DistillationNetwork(nn.Module):
         self.LR_conv = conv(num_feat, num_feat, 3)
         self.upsampler = pixel_shuffle_upsampler(num_feat, num_out_ch, upscale)
         if interpolation_start:
-            start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler[0], num_in_ch, upscale)
+            start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler, num_in_ch, upscale)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from `minimum_size`."""

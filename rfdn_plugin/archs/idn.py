@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import check_upscale, conv, cubic_phases, leaky_relu
+from rfdn_plugin.archs.network import UpscalingNetwork
 
 
 class DBlock(nn.Module):
@@ -51,7 +52,7 @@ class DBlock(nn.Module):
         return leaky_relu(self.down(features + torch.cat((x, kept), dim=1)))
 
 
-class IDN(nn.Module):
+class IDN(UpscalingNetwork):
     """IDN: two convolutions, four distillation blocks, one 17x17 deconvolution, added to the bicubic enlargement.
 
     552,769 parameters at every scale: only the stride of the deconvolution depends on it.
@@ -73,7 +74,7 @@ class IDN(nn.Module):
     """
 
     KERNEL_SIZE = 17
-    minimum_size = 1
+    phases: Tensor
     RGB_TO_Y = (65.481 / 255, 128.553 / 255, 24.966 / 255)
     """Y of BT.601 (16..235 for 0..255) from RGB, both 0..1; the offset is `Y_OFFSET`."""
     Y_OFFSET = 16 / 255

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import ESA, check_upscale, conv, pad_to_minimum
+from rfdn_plugin.archs.network import UpscalingNetwork
 
 
 class AttentiveResidualBlock(nn.Module):
@@ -60,7 +61,7 @@ class RFA(nn.Module):
         return self.fuse(torch.cat(residuals, dim=1)) + x
 
 
-class RFANet(nn.Module):
+class RFANet(UpscalingNetwork):
     """RFANet (paper section 3.1): head, a long chain of RFA modules with a long skip, EDSR's upsampler.
 
     10,945,923 / 11,130,563 / 11,093,635 parameters at x2 / x3 / x4.

@@ -10,7 +10,7 @@ import numpy as np
 from rfdn_plugin.leaderboard.measure import latency
 from rfdn_plugin.leaderboard.measure.entries import digest
 from rfdn_plugin.leaderboard.measure.evaluate import Pool, check_sets, evaluate, open_pool
-from rfdn_plugin.leaderboard.options import LeaderboardOptions
+from rfdn_plugin.leaderboard.options import LatencyOptions, LeaderboardOptions
 from rfdn_plugin.leaderboard.preparation import prepare
 from rfdn_plugin.leaderboard.report import write_outputs
 from rfdn_plugin.leaderboard.result import assemble
@@ -46,7 +46,7 @@ def _run(state: Run, workers: int | None) -> dict[str, Any]:
         state.evaluation = evaluate(state.plan, pool, state.cache)
         _count(state, pool)
     if options.latency is not None:
-        _time(state)  # while no worker is there to disturb it
+        _time(state, options.latency)  # while no worker is there to disturb it
     board = assemble(state)
     with open_pool(state.plan, workers) as pool:
         images = _images(state, board, pool)
@@ -68,8 +68,8 @@ def _probe(state: Run, pool: Pool) -> None:
             tasks.append((set_key, label))
     for (_, label), suspicion in pool.run('probe', tasks):
         state.cache.put(keys[label], {'suspicion': suspicion})
-    for label, key in keys.items():
-        if suspicion := (state.cache.get(key) or {}).get('suspicion'):
+    for label, cache_key in keys.items():
+        if suspicion := (state.cache.get(cache_key) or {}).get('suspicion'):
             state.note(label, suspicion)
 
 
@@ -90,9 +90,8 @@ def _count(state: Run, pool: Pool) -> None:
         state.costs[label] = state.cache.get(key) or {}
 
 
-def _time(state: Run) -> None:
+def _time(state: Run, options: LatencyOptions) -> None:
     """All entries in one run, or what such a run gave before: one new entry means that all are timed again."""
-    options = state.options.latency
     timed = [e for e in state.plan.entries.values() if e.has_costs and e.label not in state.evaluation.failures]
     if not timed:
         return
@@ -115,7 +114,8 @@ def _time(state: Run) -> None:
 
 def _images(state: Run, board: dict[str, Any], pool: Pool) -> list[dict[str, Any]]:
     """HR and every entry's image for what the report shows, by scale, set and name."""
-    tasks, found = [], {}
+    tasks: list[tuple] = []
+    found: dict[tuple[tuple[str, int], str], dict[str, str]] = {}
     for set_key, name in _chosen_images(state, board):
         test_set = state.plan.sets[set_key]
         found[set_key, name] = {}

@@ -251,7 +251,7 @@ class LeaderboardOptions(_Section):
 
     @model_validator(mode='after')
     def _names_are_unique(self) -> LeaderboardOptions:
-        seen: set[tuple[str, int]] = set()
+        seen: set[tuple[str | None, int, str]] = set()
         for entry in self.entries:
             name = entry.published if isinstance(entry, PublishedEntry) and entry.name is None else entry.name
             kind = 'published' if isinstance(entry, PublishedEntry) else 'measured'

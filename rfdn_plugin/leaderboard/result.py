@@ -139,8 +139,9 @@ def _add_ntire_scores(state: Run, rows: list[dict[str, Any]]) -> None:
             if row['scale'] != ntire.SCALE or flops is None or 'error' in row:
                 continue
             time = row['latency_ms']
-            comparable = baseline_time and time and time['runtime'] == baseline_time['runtime']
-            ratio = time['median'] / baseline_time['median'] if comparable else None
+            ratio = None
+            if baseline_time and time and time['runtime'] == baseline_time['runtime']:
+                ratio = time['median'] / baseline_time['median']
             row.setdefault('ntire_scores', {})[str(year)] = ntire.score(year, flops, row['params'], ratio)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.identify import Identity, identify
@@ -21,7 +21,7 @@ def load_network(
     img_range: float | None = None,
     param_key: str | None = None,
     **overrides: Any,
-) -> tuple[nn.Module, Identity]:
+) -> tuple[UpscalingNetwork, Identity]:
     """Read a checkpoint of any layout, find its network, build it and load the weights strictly.
 
     Args:
@@ -48,7 +48,7 @@ def identify_file(path: str | Path, *, param_key: str | None = None, **named: An
     return identify(read_checkpoint(path, param_key, only_this_key=True), **named)
 
 
-def build_network(identity: Identity) -> nn.Module:
+def build_network(identity: Identity) -> UpscalingNetwork:
     """The network of `identity` with its weights, in eval mode."""
     tensors = {name: tensor.float() for name, tensor in identity.checkpoint.tensors.items()}
     for name, tensor in tensors.items():

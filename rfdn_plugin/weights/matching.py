@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
 from rfdn_plugin.weights.transfer.phases import has_phases
@@ -83,19 +83,18 @@ def starting_state(
     """
     checkpoint = checkpoint.fitted_to(net.state_dict())
     # IDN's shapes are the same at every scale, so shapes alone do not tell.
-    if resample and not strict and _is_of_another_scale(net, checkpoint) and has_phases(net):
+    if resample and not strict and isinstance(net, UpscalingNetwork) and has_phases(net) and _differs(net, checkpoint):
         state = transferred_state(net, checkpoint)
         return state, [name for name, tensor in state.items() if not _has(checkpoint, name, tensor)]
     matched = match(net, checkpoint, strict=strict)
     return {name: checkpoint.tensors[name] for name in matched.loaded}, matched.resized
 
 
-def _is_of_another_scale(net: nn.Module, checkpoint: Checkpoint) -> bool:
-    if not isinstance(net, tuple(NETWORKS.values())):
-        return False
+def _differs(net: UpscalingNetwork, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is for another scale than the network; False where it is of no network here."""
     try:
         return scale_of(checkpoint) not in (None, net.upscale)
-    except RFDNError:  # of no network here: match() lists what differs
+    except RFDNError:  # match() lists what differs
         return False
 
 

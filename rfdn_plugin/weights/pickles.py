@@ -115,7 +115,7 @@ def _allowed(names: Iterable[str], stand_in: type) -> contextlib.AbstractContext
     """A context in which PyTorch takes these names for stand-ins; those that it knows itself stay its own."""
     if not hasattr(torch.serialization, 'safe_globals'):  # before PyTorch 2.5: files of tensors alone
         return contextlib.nullcontext()
-    stand_ins = []
+    stand_ins: list[Any] = []
     for name in names:
         module, _, attribute = name.rpartition('.')
         stand_ins.append(type(attribute, (stand_in,), {'__module__': module, '__qualname__': attribute}))

@@ -113,8 +113,8 @@ class Entry:
             self._refuse_changed_file()
             return _open_exported(self.options, threads, img_range)
         assert isinstance(self.options, NetworkEntry)
-        settings = {'backend': self.options.backend, 'precision': self.options.precision, 'threads': threads}
-        return open_model(self.network(), **settings)
+        options = self.options
+        return open_model(self.network(), backend=options.backend, precision=options.precision, threads=threads)
 
     def predictor(self, device: str = 'cpu') -> Predictor:
         """What super-resolves an image for this entry. Raises as `network`."""
@@ -158,6 +158,7 @@ def resolve(options: MeasuredOptions, scale: int, sets: Sequence[TestSet]) -> En
             if attribute == 'weights' and not isinstance(options, ExportedEntry):
                 path = str(weights_path(path))
             options = options.model_copy(update={attribute: path})
+    content: list[Any]
     entry: dict[str, Any] = {'name': options.name, 'scale': scale, 'options': options}
     try:
         match options:
@@ -192,10 +193,10 @@ def resolve(options: MeasuredOptions, scale: int, sets: Sequence[TestSet]) -> En
 def _build(options: NetworkEntry | SpandrelEntry, scale: int) -> _Built:
     checkpoint = read_checkpoint(options.weights, options.param_key, only_this_key=True)
     if isinstance(options, SpandrelEntry):
-        name, network = foreign.spandrel_network(checkpoint)
-        if network.scale != scale:
-            raise RFDNError(f'{options.weights} holds weights of x{network.scale}: correct scale {scale} or weights.')
-        return _Built(name, network, {'num_in_ch': network.in_channels}, '', checkpoint)
+        name, sized = foreign.spandrel_network(checkpoint)
+        if sized.scale != scale:
+            raise RFDNError(f'{options.weights} holds weights of x{sized.scale}: correct scale {scale} or weights.')
+        return _Built(name, sized, {'num_in_ch': sized.in_channels}, '', checkpoint)
     if (registered := foreign.registered_name(checkpoint, options.type)) is not None:
         arguments = foreign.registered_arguments(checkpoint, registered, options.arguments, scale)
         network = foreign.registered_network(checkpoint, registered, arguments, scale)
@@ -215,8 +216,8 @@ def _open_exported(options: ExportedEntry, threads: int, img_range: float | None
     backend = options.backend or {'onnx': 'onnxruntime'}.get(options.type, options.type)
     if problem := missing(backend):
         raise RFDNError(problem)
-    settings = {'precision': options.precision, 'threads': threads, 'img_range': img_range or options.img_range}
-    return open_model(options.weights, backend=backend, **settings)
+    own = img_range or options.img_range
+    return open_model(options.weights, backend=backend, precision=options.precision, threads=threads, img_range=own)
 
 
 def _identify(options: NetworkEntry, checkpoint: Checkpoint, scale: int) -> Identity:

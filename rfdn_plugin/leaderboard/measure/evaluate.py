@@ -154,7 +154,7 @@ class Pool:
                 yield task, getattr(self._local, method)(*task)
             return
         pending: dict[Future, tuple] = {}
-        remaining = iter(tasks)
+        remaining: Iterator[tuple | None] = iter(tasks)
         try:
             while True:
                 while len(pending) < 2 * self.workers and (task := next(remaining, None)) is not None:

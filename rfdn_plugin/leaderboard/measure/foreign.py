@@ -86,7 +86,7 @@ def registered_arguments(checkpoint: Checkpoint, name: str, given: Mapping[str, 
     return arguments
 
 
-def registered_network(checkpoint: Checkpoint, name: str, arguments: Mapping[str, Any], scale: int) -> nn.Module:
+def registered_network(checkpoint: Checkpoint, name: str, arguments: Mapping[str, Any], scale: int) -> SizedNetwork:
     """A network of BasicSR's registry with its weights, in eval mode, at any input size.
 
     Raises:

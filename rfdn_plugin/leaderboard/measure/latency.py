@@ -100,7 +100,7 @@ def _runner(entry: Entry, options: LatencyOptions, device: str) -> Callable[[], 
         return lambda: runner(image)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     dtype = getattr(torch, options.precision)
-    network = entry.network().to(device, dtype, memory_format=layout)
+    network = entry.network().to(device, dtype).to(memory_format=layout)
     x = torch.rand(1, input_channels(network), *options.input, generator=generator)
     x = x.to(device, dtype, memory_format=layout)
 

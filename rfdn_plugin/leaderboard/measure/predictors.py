@@ -131,7 +131,7 @@ def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]
     found, problems = {}, []
     for name in test_set.names:
         at_scale = f'{name}x{test_set.scale}'
-        files = stems.get(name) or stems.get(at_scale)
+        files = stems.get(name) or stems.get(at_scale) or []
         for beginning in (f'{name}_', f'{at_scale}_'):
             files = files or [file for stem, found in stems.items() if stem.startswith(beginning) for file in found]
         if len(files) != 1:

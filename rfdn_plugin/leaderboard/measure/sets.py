@@ -245,6 +245,6 @@ def _decoded(test_set: TestSet, root: str, path: str) -> np.ndarray:
         if not test_set.is_lmdb:
             return read_image(path).rgb
         with reading(root) as transaction:
-            return decode_image(transaction.get(path.encode()) or b'').rgb
+            return decode_image(bytes(transaction.get(path.encode()) or b'')).rgb
     except ImageError as error:
         raise RFDNError(f'set {test_set.name} x{test_set.scale}: {path}: {error}: replace it.') from error

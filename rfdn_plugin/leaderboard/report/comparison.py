@@ -36,8 +36,8 @@ def most_different_crop(images: Mapping[str, np.ndarray], size: int) -> Crop:
             it differs from all of them wherever there is an edge.
         size: Side of the square; the image's shorter side where that is less.
     """
-    judged = {name: image for name, image in images.items() if name != 'Bicubic'}
-    judged = judged if len(judged) > 1 else images
+    others = {name: image for name, image in images.items() if name != 'Bicubic'}
+    judged = others if len(others) > 1 else images
     luma = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in judged.values()])
     return _largest_mean(luma.var(axis=0), size)
 
@@ -136,7 +136,7 @@ def _fitted(image: np.ndarray, *, height: int, width: int) -> tuple[Image.Image,
     return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), ratio
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + '…') > width:

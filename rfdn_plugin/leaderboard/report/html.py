@@ -149,9 +149,9 @@ def _shown(image: dict[str, Any], captions: dict[str, str]) -> dict[str, Any]:
 def _whole(hr: np.ndarray, crop: Any, longest: int = 360) -> str:
     ratio = min(1.0, longest / max(hr.shape[:2]))
     small = cv2.resize(hr, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-    corners = [(round(crop.left * ratio), round(crop.top * ratio))]
-    corners.append((round((crop.left + crop.size) * ratio), round((crop.top + crop.size) * ratio)))
-    return _data_uri(cv2.rectangle(small.copy(), *corners, (220, 38, 38), 2))
+    first = (round(crop.left * ratio), round(crop.top * ratio))
+    last = (round((crop.left + crop.size) * ratio), round((crop.top + crop.size) * ratio))
+    return _data_uri(cv2.rectangle(small.copy(), first, last, (220, 38, 38), 2))
 
 
 def _data_uri(rgb: np.ndarray) -> str:

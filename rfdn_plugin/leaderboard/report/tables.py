@@ -84,7 +84,7 @@ def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bo
 
 
 def _styled(cell: v.Cell) -> str:
-    style = {1: 'bold', 2: 'underline'}.get(cell.rank)
+    style = {1: 'bold', 2: 'underline'}.get(cell.rank or 0)
     return f'[{style}]{cell.text}[/{style}]' if style else cell.text
 
 
@@ -178,7 +178,7 @@ def _markdown_quality(view: v.ScaleView, index: int, set_name: str) -> str:
 def _markdown_cell(cell: v.Cell | None) -> str:
     if cell is None:
         return '–'
-    text = {1: f'**{cell.text}**', 2: f'<u>{cell.text}</u>'}.get(cell.rank, cell.text)
+    text = {1: f'**{cell.text}**', 2: f'<u>{cell.text}</u>'}.get(cell.rank or 0, cell.text)
     return text + ('≈' if cell.ties else '')
 
 
@@ -243,7 +243,8 @@ def write_csv(board: dict[str, Any], folder: Path) -> list[Path]:
     ]
     summary, per_image = folder / f'leaderboard-{setup}.csv', folder / f'images-{setup}.csv'
     of_images = ['name', 'scale', 'set', 'image', 'metric', 'value']
-    for path, content in ((summary, [header, *lines]), (per_image, [of_images, *images])):
+    tables: list[tuple[Path, list[list[Any]]]] = [(summary, [header, *lines]), (per_image, [of_images, *images])]
+    for path, content in tables:
         with atomic_write(path, 'w') as stream:
             csv.writer(stream, lineterminator='\n').writerows(content)
     return [summary, per_image]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from rfdn_plugin.leaderboard.measure.complexity import MULTI_ADDS_NOTE
@@ -65,7 +66,7 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
     known = [info['name'] for info in board['sets'].values() if info['scale'] == scale]
     extra = [name for row in rows for name in row['sets'] if name not in known]
     sets = known + list(dict.fromkeys(extra))
-    quality = {}
+    quality: dict[tuple[int, str, str], Cell] = {}
     for set_name in sets:
         metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m not in NO_METRICS)
         for metric in metrics:
@@ -224,9 +225,14 @@ def _nested(section: str, key: str, unit: float, decimals: int, suffix: str = ''
         return (row.get(section) or {}).get(key)
 
     def text(row: Row) -> str:
-        return '–' if value(row) is None else f'{value(row) / unit:.{decimals}f}{suffix}'
+        figure = value(row)
+        return '–' if figure is None else f'{figure / unit:.{decimals}f}{suffix}'
 
     return {'value': value, 'text': text}
+
+
+def _score_value(row: Row, year: str) -> float | None:
+    return ((row.get('ntire_scores') or {}).get(year) or {}).get('score')
 
 
 def _latency_text(row: Row) -> str:
@@ -252,11 +258,7 @@ COST_COLUMNS = [
         'Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)
     ),
     *(
-        CostColumn(
-            f'NTIRE {year} score',
-            lambda row, year=year: ((row.get('ntire_scores') or {}).get(year) or {}).get('score'),
-            lambda row, year=year: ntire_score(row, year),
-        )
+        CostColumn(f'NTIRE {year} score', partial(_score_value, year=year), partial(ntire_score, year=year))
         for year in ('2024', '2025', '2026')
     ),
 ]

@@ -103,7 +103,7 @@ def identify(
             'metadata': stated.get('arguments', {}),
             'known weights': known.undetermined if known else {},
             'values': {'shallow_residual': False} if identity_is_inside(checkpoint.tensors) else {},
-            'type': _MEANT_BY_TYPE.get(chosen, {}),
+            'type': _MEANT_BY_TYPE.get(chosen or '', {}),
         }
         source = next((source for source, values in said.items() if key in values), None)
         if source is None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from rfdn_plugin.archs.network import UpscalingNetwork
 
 SIDE = 48
 
 
-def self_consistency_psnr(network: nn.Module, tensors: Mapping[str, Tensor]) -> float:
+def self_consistency_psnr(network: UpscalingNetwork, tensors: Mapping[str, Tensor]) -> float:
     """How well a network's output, shrunk back, agrees with its input on a smooth test pattern, in dB (PSNR).
 
     Any trained super-resolution network agrees at 40 dB and more. Seen on public weights: a wrong input range costs 13

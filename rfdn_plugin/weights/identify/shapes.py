@@ -60,7 +60,8 @@ def read_shapes(shapes: Shapes, where: str = 'this file') -> Reading:
 
 def _read_rfdn(shapes: Shapes) -> Reading:
     num_feat, num_in_ch = shapes['fea_conv.weight'][:2]
-    arguments = {'num_in_ch': num_in_ch, 'num_feat': num_feat, 'num_block': _count(shapes, r'B(\d+)\.c1_r\.weight')}
+    arguments: dict[str, Any] = {'num_in_ch': num_in_ch, 'num_feat': num_feat}
+    arguments['num_block'] = _count(shapes, r'B(\d+)\.c1_r\.weight')
     arguments |= _pixel_shuffle(shapes['upsampler.0.weight'], num_in_ch)
     arguments['attention'] = next(
         (kind for kind in ('esa', 'cca') if any(f'.{kind}.' in name for name in shapes)), None

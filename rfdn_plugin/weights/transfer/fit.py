@@ -21,11 +21,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from rfdn_plugin.archs.blocks import pad_to_minimum
 from rfdn_plugin.archs.idn import IDN
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.transfer.phases import Phases, read_phases, write_phases
 
@@ -130,7 +131,7 @@ def _as_phases(columns: Tensor) -> Phases:
     return Phases(weight.contiguous(), columns[-1].contiguous())
 
 
-def fit_upsampler(network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], ridge: float = RIDGE) -> Fit:
+def fit_upsampler(network: UpscalingNetwork, pairs: Iterable[tuple[Tensor, Tensor]], ridge: float = RIDGE) -> Fit:
     """Solve the upsampler of `network` from pairs of images, and put the solution in place where it is worth it.
 
     Args:
@@ -206,14 +207,16 @@ def _together(folds: Iterable[NormalEquations]) -> NormalEquations:
     return result
 
 
-def _solution(network: nn.Module, equations: NormalEquations, start: Phases, ridge: float) -> Phases:
+def _solution(network: UpscalingNetwork, equations: NormalEquations, start: Phases, ridge: float) -> Phases:
     solution = equations.solve(start, ridge)
     if isinstance(network, IDN):
         solution = Phases(solution.weight, _one_bias(solution.bias, network.upscale))
     return solution
 
 
-def _cross_validated_gain(network: nn.Module, folds: list[NormalEquations], start: Phases, ridge: float) -> float:
+def _cross_validated_gain(
+    network: UpscalingNetwork, folds: list[NormalEquations], start: Phases, ridge: float
+) -> float:
     """By how many dB a solution without a fold is better than `start` on that fold, over all folds; may be negative."""
     before = after = 0.0
     for left_out in (fold for fold in folds if fold.count):
@@ -224,7 +227,7 @@ def _cross_validated_gain(network: nn.Module, folds: list[NormalEquations], star
     return gain if math.isfinite(gain) else -math.inf
 
 
-def _features_and_targets(network: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def _features_and_targets(network: UpscalingNetwork, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """What the upsampler reads, and what it should give for each LR pixel, on the scale of the body."""
     if isinstance(network, IDN):
         low, high = network.as_input(low), network.as_input(high)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs.idn import IDN
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.archs.rfanet import RFANet
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -30,16 +31,16 @@ class Phases(NamedTuple):
     bias: Tensor
 
 
-def read_phases(network: nn.Module) -> Phases:
+def read_phases(network: UpscalingNetwork) -> Phases:
     """The phases of a network of this package, in 64-bit floats, for values on the scale of its body (`img_range`)."""
     with torch.no_grad():
         if isinstance(network, IDN):
             return _read_deconvolution(network)
         convolution = _one_convolution(network)
-        return Phases(convolution.weight.double(), convolution.bias.double())
+        return Phases(convolution.weight.double(), _bias(convolution).double())
 
 
-def write_phases(network: nn.Module, phases: Phases) -> None:
+def write_phases(network: UpscalingNetwork, phases: Phases) -> None:
     """Set a network's upsampler so that it computes `phases`.
 
     Taps outside the reach of its layers are added to the outermost ones, which keeps each phase's sum.
@@ -54,18 +55,25 @@ def write_phases(network: nn.Module, phases: Phases) -> None:
             _set(_one_convolution(network), _with_taps(phases, 3))
 
 
-def has_phases(network: nn.Module) -> bool:
+def has_phases(network: UpscalingNetwork) -> bool:
     """Whether the last stage of a network of this package can be read and written as phases."""
     return not isinstance(network, RFANet)
 
 
-def _one_convolution(network: nn.Module) -> nn.Conv2d:
+def _one_convolution(network: UpscalingNetwork) -> nn.Conv2d:
     if not has_phases(network):
         raise RFDNError(
             f'the upsampler of {type(network).__name__} is a chain of convolutions, which cannot be moved to another '
             'scale: fine-tune from its weights with train.upsampler_start: random.'
         )
-    return network.upsampler[0]
+    upsampler = network.upsampler
+    assert isinstance(upsampler, nn.Sequential) and isinstance(upsampler[0], nn.Conv2d)
+    return upsampler[0]
+
+
+def _bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    assert layer.bias is not None  # every upsampler here has one
+    return layer.bias
 
 
 def _set(convolution: nn.Conv2d, phases: Phases) -> None:
@@ -74,7 +82,7 @@ def _set(convolution: nn.Conv2d, phases: Phases) -> None:
             f'phases of shape {tuple(phases.weight.shape)} do not fit an upsampler of {tuple(convolution.weight.shape)}.'
         )
     convolution.weight.copy_(phases.weight)
-    convolution.bias.copy_(phases.bias)
+    _bias(convolution).copy_(phases.bias)
 
 
 def _with_taps(phases: Phases, taps: int) -> Phases:
@@ -102,7 +110,7 @@ def _taps_of_deconvolution(network: IDN) -> Tensor:
     """
     phase = torch.arange(network.upscale)[:, None]
     tap = torch.arange(-4, 5)[None, :]
-    place = phase - tap * network.upscale + network.upsample.padding[0]
+    place = phase - tap * network.upscale + int(network.upsample.padding[0])
     return place.where((place >= 0) & (place < network.KERNEL_SIZE), torch.tensor(-1))
 
 
@@ -112,7 +120,7 @@ def _read_deconvolution(network: IDN) -> Phases:
     rows, columns = place[:, None, :, None], place[None, :, None, :]
     weight = kernel[:, :, rows, columns]  # features, colours, phase row, phase column, tap row, tap column
     weight = weight.permute(1, 2, 3, 0, 4, 5).reshape(-1, kernel.shape[0], 9, 9)
-    return Phases(weight, network.upsample.bias.double().repeat_interleave(network.upscale**2))
+    return Phases(weight, _bias(network.upsample).double().repeat_interleave(network.upscale**2))
 
 
 def _write_deconvolution(network: IDN, phases: Phases) -> None:
@@ -126,4 +134,4 @@ def _write_deconvolution(network: IDN, phases: Phases) -> None:
     kernel = weight.new_zeros(features, colours, size + 1, size + 1)
     kernel[:, :, place[:, None, :, None], place[None, :, None, :]] = weight
     layer.weight.copy_(kernel[:, :, :size, :size])
-    layer.bias.copy_(phases.bias.reshape(colours, scale**2).mean(dim=1))
+    _bias(layer).copy_(phases.bias.reshape(colours, scale**2).mean(dim=1))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
 from rfdn_plugin.weights.identify import Identity, check_exact_match
@@ -21,7 +22,7 @@ from rfdn_plugin.weights.loading import build_network
 from rfdn_plugin.weights.transfer.phases import Phases, read_phases, write_phases
 
 
-def to_scale(identity: Identity, scale: int) -> nn.Module:
+def to_scale(identity: Identity, scale: int) -> UpscalingNetwork:
     """The network of a checkpoint for another scale: its body as it is, its upsampler resampled.
 
     Args:
@@ -56,7 +57,7 @@ def scale_of(checkpoint: Checkpoint) -> int | None:
     return shown or (int(stated) if stated.isdigit() else known.undetermined.get('upscale') if known else None)
 
 
-def transferred_state(network: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
+def transferred_state(network: UpscalingNetwork, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The state dict with which `network` starts from weights of the same network at another scale.
 
     Args:

@@ -44,14 +44,15 @@ class FitImages:
     def __post_init__(self) -> None:
         self._is_lmdb = is_lmdb(self.source)
         if self._is_lmdb:
-            names = list(shapes_of(self.source))
+            names: list[str] | list[Path] = list(shapes_of(self.source))
         else:
             names = [folder / name for folder, name in find_images([self.source])[0]]
         if not names:
             raise RFDNError(f'{self.source} holds no images to fit from: give a folder of HR images or an LMDB.')
         if self.most is not None and self.most < len(names):
-            names = [names[i] for i in np.linspace(0, len(names) - 1, self.most).round().astype(int)]
-        self.names: list[str] | list[Path] = names
+            chosen = np.linspace(0, len(names) - 1, self.most).round().astype(int)
+            names = [names[i] for i in chosen]
+        self.names = names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,7 +77,7 @@ class FitImages:
         if isinstance(name, Path):
             return read_image(name)
         with reading(self.source) as transaction:
-            return decode_image(transaction.get(name.encode('ascii')) or b'')
+            return decode_image(bytes(transaction.get(name.encode('ascii')) or b''))
 
 
 def _takes_colours(identity: Identity) -> bool:
