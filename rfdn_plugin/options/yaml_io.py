@@ -76,9 +76,13 @@ def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
             raise RFDNError(f'--force_yml {entry}: write SECTION:KEY=VALUE, for example train:total_iter=1000.')
         section = options
         for depth, key in enumerate(parents):
-            if not isinstance(section.get(key), dict):
-                where = ':'.join(parents[: depth + 1])
-                raise RFDNError(f'--force_yml {entry}: there is no section {where}{did_you_mean(key, section)}.')
+            where = ':'.join(parents[: depth + 1])
+            if key not in section:
+                sections = [name for name, inside in section.items() if isinstance(inside, dict)]
+                raise RFDNError(f'--force_yml {entry}: there is no section {where}{did_you_mean(key, sections)}.')
+            if not isinstance(section[key], dict):
+                what = 'a list' if isinstance(section[key], list) else f'{as_yaml(section[key])}, one value'
+                raise RFDNError(f'--force_yml {entry}: {where} is {what}, no section: give it whole, as {where}=...')
             section = section[key]
         try:
             section[leaf] = yaml.load(value, Loader=_Loader)
@@ -106,8 +110,11 @@ def list_problems(path: str | Path, problems: Sequence[str]) -> str:
 
 def did_you_mean(name: str, known: Iterable) -> str:
     """ " (did you mean X?)" with the nearest known name; without a near one all of them where they are few, or nothing."""
-    names = [str(key) for key in known]
-    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    names = [str(key) for key in known if str(key) != name]
+    lower: dict[str, str] = {}
+    for one in names:
+        lower.setdefault(one.lower(), one)
+    matches = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if matches:
-        return f' (did you mean {matches[0]}?)'
+        return f' (did you mean {lower[matches[0]]}?)'
     return f' (known: {", ".join(names)})' if 0 < len(names) <= FEW else ''

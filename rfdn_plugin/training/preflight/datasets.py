@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.data.images import image_size
-from rfdn_plugin.data.lmdb import check_whole, shapes_of
+from rfdn_plugin.data.lmdb import DATA_FILE, check_whole, shapes_of
 from rfdn_plugin.data.pairing import explain_sizes, fill_template
 from rfdn_plugin.options.datasets import SINGLE
 from rfdn_plugin.training.preflight.findings import describe
@@ -70,6 +70,9 @@ def _find_singles(where: str, dataset: dict[str, Any]) -> dict[str, Size | None]
 def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     roots = {key: Path(dataset[key]) for key in ('dataroot_gt', 'dataroot_lq')}
     is_lmdb = dataset['io_backend']['type'] == 'lmdb'
+    databases = [] if is_lmdb else [root for root in roots.values() if (root / DATA_FILE).is_file()]
+    if databases:
+        raise _UnusableError(f'{where}.io_backend.type: disk, but {databases[0]} is an LMDB: set it to lmdb.')
     names, problems = {}, []
     for key, root in roots.items():
         try:
@@ -120,7 +123,7 @@ def _names_in(where: str, root: Path, is_lmdb: bool) -> dict[str, Size | None]:
             return {key: (height, width) for key, (height, width, _) in shapes_of(root).items()}
         except RFDNError as error:
             raise _UnusableError(f'{where}: {error}') from error
-    if (root / 'data.mdb').is_file():
+    if (root / DATA_FILE).is_file():
         section = where.rpartition('.')[0]
         raise _UnusableError(f'{section}.io_backend.type: disk, but {root} is an LMDB: set it to lmdb.')
     if not root.is_dir():
