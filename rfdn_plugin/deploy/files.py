@@ -31,6 +31,9 @@ _LOCK = '.rfdn_upscale.lock'
 _AHEAD_PIXELS = 32 << 20
 """So many pixels are decoded ahead of the computation, at least one image."""
 
+_LARGE = 256 << 20
+"""Bytes of a result that is written before the next image is computed: two of them may not fit."""
+
 _TOLD = ('palette', 'cmyk', 'colour-space', 'several', 'misnamed')
 """Conversions that the user does not expect."""
 
@@ -111,7 +114,7 @@ def _upscale(
                 outcome.notices.update(f'{kind}: {POLICY[kind][1]}' for kind in image.notices if kind in _TOLD)
                 outcome.notices.update(limits(image, format))
                 written.append(writing.submit(_write, job, result, record, format, quality))
-                _collect(written, outcome, most=2)
+                _collect(written, outcome, most=2 if result.pixels.nbytes < _LARGE else 0)
             _collect(written, outcome, most=0)
         except BaseException:
             for pool in (reading, writing):
@@ -169,7 +172,7 @@ def _computed(image: StoredImage, upscaler: Upscaler, report: Report) -> StoredI
     pixels = upscaler(image.pixels, (lambda share: report(share / 2)) if has_alpha else report)
     alpha = None
     if image.alpha is not None:
-        alpha = upscaler(image.alpha, lambda share: report(share / 2))
+        alpha = upscaler.upscale_alpha(image.alpha, lambda share: report(share / 2))
     return StoredImage(pixels, alpha, image.notices, image.profile, image.resolution)
 
 

@@ -67,13 +67,12 @@ def run_in_parts(
     work = _Kept(form, height, width, read) if keep else _Recomputed(form, height, width, read)
     tiles = list(regions(height, width, tile))
     passes = work.passes(tiles)
+    passes.append((work.OUTPUT_WEIGHT * len(form.blocks) + 1, lambda region: write(region, work.output(region))))
     total = sum(weight for weight, _ in passes)
     for weight, step in passes:
         for region in tiles:
             step(region)
             report(weight / total * (region.bottom - region.top) * (region.right - region.left) / (height * width))
-    for region in tiles:
-        write(region, work.output(region))
 
 
 def kept_bytes_per_pixel(form: InferenceForm) -> int:
@@ -128,6 +127,8 @@ class _Work:
 
 
 class _Recomputed(_Work):
+    OUTPUT_WEIGHT = 1
+
     def passes(self, tiles: list[Region]) -> list[tuple[float, Callable[[Region], None]]]:
         """A weight (its cost) and a step for each block with an attention."""
         indices = [index for index, block in enumerate(self.form.blocks) if block.attention is not None]
@@ -167,6 +168,8 @@ class _Recomputed(_Work):
 
 
 class _Kept(_Work):
+    OUTPUT_WEIGHT = 0
+
     def __init__(self, form: InferenceForm, height: int, width: int, read: Read) -> None:
         super().__init__(form, height, width, read)
         self.bodies = self._map(form.blocks[0].body_channels, form.dtype)
@@ -178,9 +181,9 @@ class _Kept(_Work):
         return torch.empty(shape, dtype=dtype, device=self.form.device, memory_format=torch.channels_last)
 
     def passes(self, tiles: list[Region]) -> list[tuple[float, Callable[[Region], None]]]:
-        steps: list[tuple[float, Callable[[Region], None]]] = [(1, self._start)]
+        steps: list[tuple[float, Callable[[Region], None]]] = [(0.1, self._start)]
         for index in range(len(self.form.blocks)):
-            steps += [(20, self._compute(index)), (1, self._gather(index)), (2, self._finish(index))]
+            steps += [(1, self._compute(index)), (0.05, self._gather(index)), (0.1, self._finish(index))]
         return steps
 
     def _start(self, region: Region) -> None:

@@ -109,18 +109,22 @@ class Upscaler:
         height, width = image.shape[:2]
         if image.ndim == 3 and image.shape[2] == 4:
             colours = self(image[..., :3], lambda share: report(share / 2))
-            alpha = self(np.ascontiguousarray(image[..., 3]), lambda share: report(share / 2))
+            alpha = self.upscale_alpha(np.ascontiguousarray(image[..., 3]), lambda share: report(share / 2))
             return np.dstack([colours, alpha])
         shape = (height * self.scale, width * self.scale, *image.shape[2:])
-        if image.min() == image.max() and image.ndim == 2:
-            report(1.0)
-            return np.full(shape, image.flat[0])  # an opaque alpha stays opaque to the last digit
         output = np.empty(shape, image.dtype)
         if self.self_ensemble:
             self._ensemble(image, output, report)
         else:
             self._run(image, partial(_store, output, scale=self.scale), report)
         return output
+
+    def upscale_alpha(self, alpha: np.ndarray, report: Report = lambda share: None) -> np.ndarray:
+        """Upscale the alpha channel of an image, H x W, as a grey image; a constant one stays so to the last digit."""
+        if alpha.min() != alpha.max():
+            return self(alpha, report)
+        report(1.0)
+        return np.full([side * self.scale for side in alpha.shape], alpha.flat[0])
 
     def _ensemble(self, image: np.ndarray, output: np.ndarray, report: Report) -> None:
         total = np.zeros(output.shape, np.float32)

@@ -66,6 +66,15 @@ def test_constant_alpha_stays(value: int):
     assert (output[..., :3] == Upscaler(small())(image[..., :3])).all()
 
 
+def test_a_constant_grey_image_is_computed_like_any_other():
+    network = small(interpolation_start=False)
+    grey = np.full((9, 9), 128, np.uint8)
+    colours = Upscaler(network)(np.repeat(grey[..., None], 3, 2).astype(np.float32) / 255)
+    if colours.min() > 0:
+        assert np.abs(Upscaler(network)(grey) - colours.mean(axis=2) * 255).max() <= 0.51
+    assert (Upscaler(network)(grey) != 128).any()
+
+
 def test_alpha_is_upscaled_as_grey():
     image = noise(15, 16, 4)
     output = Upscaler(small('E_RFDN'))(image)
