@@ -48,7 +48,7 @@ def test_a_signal_to_the_group_saves_and_leaves_with_its_own_code(number, times,
         os.killpg(process.pid, number)
         time.sleep(0.01)  # within the same iteration, or the one that is saved
     assert process.wait(120) == 75
-    assert time.monotonic() - asked < 10  # nobody waits for a worker that waits for us
+    assert time.monotonic() - asked < 40  # nobody waits for a worker that waits for us
     log = (tmp_path / 'output.log').read_text()
     assert f'{number.name}: saved iteration' in log and 'Traceback' not in log
     assert len(states(tmp_path)) == 1 and states(tmp_path)[0] >= 3

@@ -125,7 +125,7 @@ def _names_in(where: str, root: Path, is_lmdb: bool) -> dict[str, Size | None]:
             raise _UnusableError(f'{where}: {error}') from error
     if (root / DATA_FILE).is_file():
         section = where.rpartition('.')[0]
-        raise _UnusableError(f'{section}.io_backend.type: disk, but {root} is an LMDB: set it to lmdb.')
+        raise _UnusableError(f'{section}.io_backend.type: disk, but what {section} names is an LMDB: set it to lmdb.')
     if not root.is_dir():
         raise _UnusableError(
             f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.'

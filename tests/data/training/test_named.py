@@ -116,4 +116,5 @@ val: {save_img: false}
 """)
     outcome = rfdn('test', '-opt', 'o.yml', cwd=tmp_path)
     assert outcome.returncode == 1 and 'Traceback' not in outcome.stderr
-    assert '2.png' in outcome.stderr.splitlines()[-1] and 'mine' in outcome.stderr.splitlines()[-1]
+    last = outcome.stderr.splitlines()[-1]
+    assert '2.png' in last and 'test_1' in last  # the section of the set
