@@ -13,7 +13,7 @@ from typing import Any
 
 from rfdn_plugin.data.images import image_size
 from rfdn_plugin.data.lmdb import DATA_FILE, check_whole, shapes_of
-from rfdn_plugin.data.pairing import explain_sizes, fill_template
+from rfdn_plugin.data.pairing import explain_sizes, fill_template, pair_names, stems_of
 from rfdn_plugin.options.datasets import SINGLE
 from rfdn_plugin.training.preflight.findings import describe
 from rfdn_plugin.utils.errors import RFDNError
@@ -96,9 +96,9 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
         if lacking
     ]
     if different:
-        raise _UnusableError(
-            f'{where}: {" and ".join(different)}: {roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ.'
-        )
+        cure = None if is_lmdb else _what_would_pair(hr, lr)
+        differ = f'{roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ'
+        raise _UnusableError(f'{where}: {" and ".join(different)}: {cure or differ}.')
     if not hr:
         raise _UnusableError(f'{where}: {roots["dataroot_gt"]} holds no images.')
     dotted = sorted(name for name in hr if is_lmdb and '.' in name)
@@ -109,6 +109,21 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
         for name in list(pairs)[:: math.ceil(len(pairs) / MOST_SIZES)]:
             pairs[name] = (image_size(roots['dataroot_gt'] / name), image_size(roots['dataroot_lq'] / partner[name]))
     return pairs
+
+
+def _what_would_pair(hr: Iterable[str], lr: Iterable[str]) -> str | None:
+    """What to write or do where the files pair in a way that the option file does not name; None where they do not."""
+    try:
+        high, low = stems_of(hr), stems_of(lr)
+    except RFDNError:
+        return None
+    for scale in (2, 3, 4, 8):
+        pairing = pair_names(high, low, scale)
+        if high and pairing.is_complete:
+            if all(Path(name).suffix == Path(low[pairing.lr_of[stem]]).suffix for stem, name in high.items()):
+                return f"write filename_tmpl: '{pairing.template}'"
+            return 'BasicSR pairs files of one type only: convert one of the two folders'
+    return None
 
 
 def _names_in(where: str, root: Path, is_lmdb: bool) -> dict[str, Size | None]:
