@@ -47,14 +47,13 @@ class Hooks:
     def __init__(self, namespace: dict[str, Any], session: Session) -> None:
         from rfdn_plugin.data.training.dataset import EpochSampler
         from rfdn_plugin.training.monitor import ProgressLogger
-        from rfdn_plugin.training.resume import load_resume_state
 
         self.session = session
         self._namespace = namespace
         replacements = {
             'EnlargedSampler': EpochSampler,
             'MessageLogger': ProgressLogger,
-            'load_resume_state': load_resume_state,
+            'load_resume_state': self._load_resume_state,
             'create_train_val_dataloader': self._create_loaders,
             'build_dataset': self._build_dataset,
             'build_model': self._build_model,
@@ -66,6 +65,14 @@ class Hooks:
     def remove(self) -> None:
         """Give BasicSR its own names back."""
         self._namespace.update(self._originals)
+
+    def _load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        from rfdn_plugin.training.resume import load_resume_state
+
+        is_decided = self.session.is_decided and opt['auto_resume']
+        if is_decided:
+            opt['path']['resume_state'] = self.session.resume_from
+        return load_resume_state(opt, is_named=is_decided)
 
     def _create_loaders(self, opt: dict[str, Any], logger: Any) -> tuple:
         """BasicSR's `create_train_val_dataloader`, with a sampler that knows where to go on and our loaders."""
@@ -91,6 +98,7 @@ class Hooks:
         model = self._originals['build_model'](opt)
         if joins_session(type(model)):
             model.join(self.session)
+        self.session.reading.close()  # the last that reads checkpoints: let go of what the checks have read
         return model
 
     def _init_tb_loggers(self, opt: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import read_pickle
 
 
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+def load_resume_state(opt: dict[str, Any], *, is_named: bool = False) -> dict[str, Any] | None:
     """The training state to go on from, on the CPU: the optimizers copy it to where their weights are.
 
     BasicSR's function of this name needs a GPU, looks below the working directory only, and takes a torn file. Here it
@@ -30,6 +30,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     Args:
         opt: BasicSR's options; `path` is changed so that the networks of the same iteration are loaded, and
             `resumed_iteration` and `resumed_epoch` are set.
+        is_named: Whether `path.resume_state` holds also with `--auto_resume`: it has been looked for already.
 
     Raises:
         RFDNError: `path.resume_state` cannot be read.
@@ -37,7 +38,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     from basicsr.utils import check_resume
 
     path = opt['path']
-    if opt['auto_resume']:
+    if opt['auto_resume'] and not is_named:
         path['resume_state'] = newest_whole_state(path['training_states'], path['models'])
     if not path.get('resume_state'):
         return None

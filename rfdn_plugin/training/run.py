@@ -55,11 +55,16 @@ def train(args: argparse.Namespace) -> int:
     if args.basicsr_debug and not options['name'].startswith('debug'):
         options['name'] = f'debug_{options["name"]}'  # as BasicSR will call it
     from rfdn_plugin.training.session import Session
+    from rfdn_plugin.weights.pickles import read_once
 
     session = Session()
     with contextlib.ExitStack() as held, launch.joined(args.launcher, options):
-        if not launch.first_decides(args.launcher, lambda: _is_to_train(options, args, session, held)):
+        session.reading.enter_context(read_once())
+        held.enter_context(session.reading)
+        decision = launch.first_decides(args.launcher, lambda: _is_to_train(options, args, session, held))
+        if decision is None:
             return 0
+        session.resume_from, session.is_decided = decision or None, True
         from basicsr.train import train_pipeline
         from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -76,24 +81,30 @@ def train(args: argparse.Namespace) -> int:
 
 def _is_to_train(
     options: dict[str, Any], args: argparse.Namespace, session: Session, held: contextlib.ExitStack
-) -> bool:
-    """Whether there is something to train, and nothing against it; `held` then holds the lock of the experiment.
+) -> str | None:
+    """The training state that --auto_resume finds, empty without one; None where there is nothing to train.
+
+    `held` then holds the lock of the experiment.
 
     Raises:
         RFDNError: As `train`.
     """
     from rfdn_plugin.training import launch, preflight
+    from rfdn_plugin.training.resume import newest_whole_state
 
     session.lock = held.enter_context(_locked('experiments', options['name']))
     if args.auto_resume and _is_finished(options):
         print(
             f'experiments/{options["name"]} has finished its {options["train"]["total_iter"]} iterations: nothing to do.'
         )
-        return False
+        return None
     world_size = launch.world_size(args.launcher)
     found = preflight.check_training(options, Path.cwd(), world_size=world_size, auto_resume=args.auto_resume)
     found.report(args.opt)
-    return True
+    if not args.auto_resume:
+        return ''
+    folder = Path.cwd() / 'experiments' / options['name']
+    return newest_whole_state(folder / 'training_states', folder / 'models') or ''
 
 
 def test(args: argparse.Namespace) -> int:

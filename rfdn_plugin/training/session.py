@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +35,9 @@ class Session:
         lock: The lock of the experiment; None in all processes but the first, and where nobody took one.
 
     Attributes:
+        reading: Until it is closed, each checkpoint is read from the disk once, by the checks or by the model.
+        resume_from: Path of the state that `--auto_resume` goes on from, where `is_decided`: the first process looks for all.
+        is_decided: Whether the checks have looked for it.
         signals: The signals that asked it to stop.
         sampler: Names the samples of each epoch; None until the loaders are built.
         validation_loaders: One for each validation set.
@@ -43,6 +47,9 @@ class Session:
 
     def __init__(self, lock: Lock | None = None) -> None:
         self.lock = lock
+        self.reading = contextlib.ExitStack()
+        self.resume_from: str | None = None
+        self.is_decided = False
         self.signals = StopSignals()
         self.sampler: EpochSampler | None = None
         self.validation_loaders: Sequence[DataLoader] = ()

@@ -8,6 +8,7 @@ a class that does nothing and keeps nothing. Names of Python's own library that 
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import pickletools
 import sys
@@ -72,6 +73,29 @@ def read_pickle(path: Path) -> Any:
     Raises:
         RFDNError: The file is torn or no such file at all, or names something of Python that could run code.
     """
+    if not _readings:
+        return _read(path)
+    readings, status = _readings[-1], os.stat(path)
+    key = (os.path.realpath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    if key not in readings:
+        readings[key] = _read(path)
+    return readings[key]
+
+
+_readings: list[dict[tuple, Any]] = []
+
+
+@contextlib.contextmanager
+def read_once() -> Iterator[None]:
+    """Inside the block `read_pickle` reads a file once, until it changes, and gives every caller the same content."""
+    _readings.append({})
+    try:
+        yield
+    finally:
+        _readings.pop()
+
+
+def _read(path: Path) -> Any:
     # PyTorch before 2.6 reads the tar format of 2016 with the full unpickler, also where weights_only is asked for.
     if tarfile.is_tarfile(path):
         raise RFDNError(

@@ -223,3 +223,33 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
         assert not os.path.exists('../ran')
     """)
     assert_runs(code, cwd=tmp_path)
+
+
+def test_a_training_that_goes_on_reads_each_file_once(tmp_path: Path, tiny_data: Path, photographs: Path):
+    """The checks look for the newest whole checkpoint and at its network; the model loads weights and average from it."""
+    entries = {'train:total_iter': 2, 'logger:save_checkpoint_freq': 2, 'val:val_freq': 100, **OURS}
+    entries |= {'train:ema_decay': 0.9}
+    command = ['train', '-opt', option_file(), '--auto_resume', '--force_yml']
+    assert rfdn(*command, *small(tiny_data, photographs, **entries), cwd=tmp_path).returncode == 0
+    next(tmp_path.rglob('net_g_latest.pth')).unlink()
+    words = [str(word) for word in [*command, *small(tiny_data, photographs, **entries), 'train:total_iter=3']]
+    output = assert_runs(
+        f"""
+        import collections, os, torch
+        torch.set_num_threads(1)
+        counts, original = collections.Counter(), torch.load
+
+        def load(path, *arguments, **settings):
+            counts[os.path.basename(path)] += 1
+            return original(path, *arguments, **settings)
+
+        torch.load = load
+        from rfdn_plugin.cli import main
+        assert main({words!r}) == 0
+        from rfdn_plugin.weights import pickles
+        assert not pickles._readings
+        print('READ', dict(counts))
+        """,
+        cwd=tmp_path,
+    )
+    assert "READ {'2.state': 1, 'net_g_2.pth': 1}" in output
