@@ -35,7 +35,7 @@ def _export(parser: argparse.ArgumentParser) -> Action:
         metavar='DIR',
         help='for int8: a folder or LMDB of HR images like those to be enlarged',
     )
-    add('--most-loss', type=positive, metavar='DB', help='for int8: PSNR that may be lost (default: 0.08)')
+    add('--most-loss', type=positive, metavar='DB', help='for int8: PSNR that may be lost (default: 0.1)')
     add('--clamp', action='store_true', help='cut the output to 0..1 inside the model')
 
     def run(args: argparse.Namespace) -> None:

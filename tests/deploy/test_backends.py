@@ -51,6 +51,19 @@ def test_an_earlier_result_is_not_written_over(backend: str) -> None:
 
 
 @pytest.mark.parametrize('backend', backends.BACKENDS)
+def test_the_images_stay_as_they_were(backend: str) -> None:
+    """ncnn computed in the caller's memory where a network begins with a multiplication by its range."""
+    require(backend)
+    network = small_network('E_RFDN', img_range=255.0)
+    runner = backends.open_model(network, backend=backend, threads=1)
+    x = noise(1, 33, 19)
+    before = x.copy()
+    for _ in range(2):
+        assert abs(runner(x) - outputs_of(network, before)).max() < 2e-2 * GREY_LEVEL
+        np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize('backend', backends.BACKENDS)
 def test_sixteen_bits_are_near_and_are_not_thirty_two(backend: str) -> None:
     require(backend)
     network = small_network('RFDN', interpolation_start=True)

@@ -61,7 +61,8 @@ class NcnnRunner(Runner):
         results = []
         for image in padded * self.img_range if self.img_range != 1 else padded:
             extractor = self.net.create_extractor()
-            extractor.input(self.input, ncnn.Mat(np.ascontiguousarray(image)))
+            # A copy in ncnn's own memory: it computes in place, and reads past rows that are not aligned as it wants.
+            extractor.input(self.input, ncnn.Mat(np.ascontiguousarray(image)).clone())
             status, output = extractor.extract(self.output)
             if status != 0:
                 raise RFDNError(f'{self.name}: ncnn failed (status {status}); was there memory enough?')
