@@ -81,6 +81,10 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
         raise RFDNError(list_problems(path, describe_problems(schema, error))) from error
     except RFDNError as error:
         raise RFDNError(f'{path}: {error}') from error
+    except Exception as error:  # what the options name may be anybody's code, and its arguments anything
+        reason = (str(error).strip() or 'without a word').splitlines()[0].rstrip('.')
+        key = _key_that_fails(schema, content)
+        raise RFDNError(f'{path}: {key}: {type(error).__name__} ({reason}): correct its values.') from error
     for place in further:
         _section_of(options, place)[place[-1]] = _section_of(content, place)[place[-1]]
     if options['model_type'] == 'SwinIRModel' and 'window_size' not in options['network_g']:
@@ -117,6 +121,18 @@ def _split(schema: type[BaseModel], content: dict[str, Any]) -> tuple[dict[str, 
     for place in places:
         del _section_of(known, place)[place[-1]]
     return known, places
+
+
+def _key_that_fails(schema: type[BaseModel], content: dict[str, Any]) -> str:
+    """The section of the file whose check raises something else than a problem, on its own."""
+    for key, value in content.items():
+        try:
+            schema.model_validate({key: value})
+        except ValidationError:
+            continue
+        except Exception:  # the one that is looked for
+            return str(key)
+    return 'the options together'
 
 
 def _section_of(content: dict[str, Any], place: Place) -> Any:

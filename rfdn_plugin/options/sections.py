@@ -61,8 +61,9 @@ class Optimizer(BaseModel):
         check_arguments(self.type, cls.__init__, arguments, given={'self', 'params', 'lr'})
         try:
             cls([torch.nn.Parameter(torch.zeros(1))], lr=self.lr, **arguments)
-        except (ValueError, TypeError, IndexError, RuntimeError) as error:
-            raise ValueError(f'{self.type} does not take these arguments ({error})') from None
+        except Exception as error:  # torch's optimizers check some arguments, and fall over the others
+            reason = str(error) if isinstance(error, ValueError | TypeError) else f'{type(error).__name__}: {error}'
+            raise ValueError(f'{self.type} does not take these arguments ({reason})') from None
         return self
 
 

@@ -169,6 +169,7 @@ def folder_of(factory: pytest.TempPathFactory) -> Path:
         (['network_g={type: SRVGGNetCompact, upscale: 3}'], ['network_g.upscale is 3 but scale is 2']),
         (['datasets:val:dataroot_gt=~nobody_at_all/x'], ['datasets.val.dataroot_gt', 'write the whole path']),
         (["datasets:val:dataroot_gt='a\\0b'"], ['datasets.val.dataroot_gt']),
+        (['train:optim_g:betas={}'], ['train.optim_g', 'Adam does not take these arguments (KeyError']),
         (['name=' + 'x' * 300], ['name', 'is no name of a folder']),
     ],
 )
@@ -217,3 +218,14 @@ def test_places_of_the_user_are_filled_in(tmp_path, monkeypatch, photographs):
         f'{tmp_path}/LR',
         f'{tmp_path}/list.txt',
     )
+
+
+def test_an_exception_of_anybodys_code_is_a_line_that_names_the_section(monkeypatch):
+    from rfdn_plugin.options import registry
+
+    def fails(*_, **__):
+        raise ZeroDivisionError('by zero')
+
+    monkeypatch.setattr(registry, 'arguments_model', fails)
+    with pytest.raises(RFDNError, match=r'train_RFDN_x2_scratch\.yml: network_g: ZeroDivisionError \(by zero\)'):
+        load_training_options(option_file())
