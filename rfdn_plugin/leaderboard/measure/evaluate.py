@@ -154,11 +154,11 @@ class Pool:
                 yield task, getattr(self._local, method)(*task)
             return
         pending: dict[Future, tuple] = {}
-        remaining: Iterator[tuple | None] = iter(tasks)
+        remaining = iter(tasks)
         try:
             while True:
-                while len(pending) < 2 * self.workers and (task := next(remaining, None)) is not None:
-                    pending[self.executor.submit(_call, method, *task)] = task
+                while len(pending) < 2 * self.workers and (following := next(remaining, None)) is not None:
+                    pending[self.executor.submit(_call, method, *following)] = following
                 if not pending:
                     return
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
