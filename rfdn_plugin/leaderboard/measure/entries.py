@@ -35,7 +35,7 @@ from rfdn_plugin.leaderboard.options import (
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import sha256
 from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
-from rfdn_plugin.weights.identify import Identity, identify, read_shapes, shapes_of
+from rfdn_plugin.weights.identify import Identity, as_option, identify, read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
 from rfdn_plugin.zoo import weights_path
 
@@ -225,7 +225,7 @@ def _identify(options: NetworkEntry, checkpoint: Checkpoint, scale: int) -> Iden
     if shown != scale:
         raise RFDNError(f'{options.weights} holds weights of x{shown}: correct scale {scale} or weights.')
     arguments = {'upscale': scale, **options.arguments}
-    return identify(checkpoint, type=options.type, img_range=options.img_range, **arguments)
+    return identify(checkpoint, type=options.type, img_range=options.img_range, spell=as_option, **arguments)
 
 
 def digest(*content: Any) -> str:

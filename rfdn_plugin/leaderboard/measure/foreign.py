@@ -67,7 +67,7 @@ def registered_name(checkpoint: Checkpoint, named: str | None) -> str | None:
     try:
         return check_name('ARCH', name)
     except ValueError as error:
-        raise RFDNError(f'{checkpoint.path}: {error}: import the package that registers it, or name --type.') from error
+        raise RFDNError(f'{checkpoint.path}: {error}: give the `type` of a network that is registered.') from error
 
 
 def registered_arguments(checkpoint: Checkpoint, name: str, given: Mapping[str, Any], scale: int) -> dict[str, Any]:

@@ -54,12 +54,27 @@ class Identity:
         return self.arguments['img_range']
 
 
+Spelling = Callable[..., str]
+"""From an argument's name and perhaps a value to how a user writes it."""
+
+
+def as_flag(key: str, value: object = '') -> str:
+    """`--img-range 255`."""
+    return f'--{key.replace("_", "-")} {value}'.rstrip()
+
+
+def as_option(key: str, value: object = '') -> str:
+    """`img_range: 255`, as an option file has it."""
+    return f'{key}: {value}' if value != '' else key
+
+
 def identify(
     checkpoint: Checkpoint,
     *,
     type: str | None = None,
     img_range: float | None = None,
     by_trial: bool = False,
+    spell: Spelling | None = None,
     **overrides,
 ) -> Identity:
     """Find the network and its arguments.
@@ -70,15 +85,16 @@ def identify(
         img_range: The input range where the user names it: 1 or 255 as a rule.
         by_trial: Take what nobody says from a trial on a test pattern, where one candidate is clearly the best. It
             tells the range and the blocks' identity; for programs in which nobody can be asked.
+        spell: How the caller's user names an argument, for messages; as a flag of the command line where None.
         overrides: Further arguments of the constructor, for example `block_residual=False`.
 
     Raises:
         RFDNError: The weights belong to no network of this package (the message names the tensor), or something that
             they do not show is said by nobody (the message lists the candidates and how to name one).
     """
-    path = checkpoint.path
+    path, spell = checkpoint.path, spell or as_flag
     if type is not None and type not in NETWORKS:
-        raise RFDNError(f'--type {type} is none of the networks here: take one of {", ".join(NETWORKS)}.')
+        raise RFDNError(f'{spell("type", type)} is none of the networks here: take one of {", ".join(NETWORKS)}.')
     known = KNOWN_WEIGHTS.get(checkpoint.fingerprint)
     if known is not None and known.type is None:
         raise RFDNError(f'{path} is {known.name}, which no network here rebuilds: {known.refusal}.')
@@ -94,7 +110,9 @@ def identify(
     if known is not None and type not in (None, known.type):
         meant = {**_MEANT_BY_TYPE[type], **given}
         if any(meant.get(key, value) != value for key, value in known.undetermined.items()):
-            raise RFDNError(f'{path} is {known.name}, of the network {known.type}, not {type}: leave --type out.')
+            raise RFDNError(
+                f'{path} is {known.name}, of the network {known.type}, not {type}: leave {spell("type")} out.'
+            )
 
     arguments, sources, unknown = dict(reading.arguments), {}, []
     for key in reading.undetermined:
@@ -113,7 +131,7 @@ def identify(
     if chosen is None or unknown:
         trials = _trials(checkpoint, reading.candidates if chosen is None else (chosen,), arguments, unknown)
         if not (by_trial and _is_clear(trials)):
-            raise RFDNError(_question(path, reading, chosen, unknown, trials))
+            raise RFDNError(_question(path, reading, chosen, unknown, trials, spell))
         chosen, found = trials[0].type, trials[0].arguments
         sources |= {key: 'trial' for key in reading.undetermined if key not in arguments}
         arguments |= found
@@ -135,10 +153,10 @@ def stated_network(checkpoint: Checkpoint) -> dict[str, Any]:
         arguments = json.loads(metadata.get('arguments', '{}'))
     except ValueError as error:
         raise RFDNError(
-            f'{checkpoint.path}: its metadata "arguments" is no JSON ({error}); name --type yourself.'
+            f'{checkpoint.path}: its metadata "arguments" is no JSON ({error}); name the network yourself.'
         ) from error
     if not isinstance(arguments, dict):
-        raise RFDNError(f'{checkpoint.path}: its metadata "arguments" is no JSON object; name --type yourself.')
+        raise RFDNError(f'{checkpoint.path}: its metadata "arguments" is no JSON object; name the network yourself.')
     if 'upscale' in metadata and metadata['upscale'].isdigit():
         arguments.setdefault('upscale', int(metadata['upscale']))
     _check_values(arguments, f'{checkpoint.path}: its metadata says')
@@ -213,15 +231,18 @@ def _is_clear(trials: list[_Trial], least: float = 25.0, ahead: float = 5.0) -> 
     return bool(trials) and trials[0].psnr > least and all(trials[0].psnr > other + ahead for other in rest)
 
 
-def _question(path: Path, reading: Reading, chosen: str | None, unknown: list[str], trials: list[_Trial]) -> str:
+def _question(
+    path: Path, reading: Reading, chosen: str | None, unknown: list[str], trials: list[_Trial], spell: Spelling
+) -> str:
     ways, missing = [], unknown
     if chosen is None:
         missing = ['network', *(key for key in unknown if key == 'img_range')]  # the network says the identities
-        ways.append(' or '.join(f'--type {name} ({_MEANING[name]})' for name in reading.candidates))
+        ways.append(' or '.join(f'{spell("type", name)} ({_MEANING[name]})' for name in reading.candidates))
     if 'img_range' in unknown:
-        ways.append('--img-range 1 (values 0..1, as BasicSR trains) or --img-range 255 (0..255, as the AIM 2020 code)')
+        ranges = (spell('img_range', value) for value in (1, 255))
+        ways.append('{} (values 0..1, as BasicSR trains) or {} (0..255, as the AIM 2020 code)'.format(*ranges))
     if 'upscale' in unknown:
-        ways.append('--upscale, on which its weights do not depend')
+        ways.append(f'{spell("upscale")}, on which its weights do not depend')
     text = f'{path} holds {reading.description}, and does not say: {", ".join(missing)}. Give {", and ".join(ways)}.'
     if not trials:
         return text
