@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rfdn_plugin.data.images import image_size
+from rfdn_plugin.data.images import IMAGE_SUFFIXES, image_size
 from rfdn_plugin.data.lmdb import DATA_FILE, check_whole, shapes_of
 from rfdn_plugin.data.pairing import explain_sizes, fill_template, pair_names, stems_of
 from rfdn_plugin.options.datasets import SINGLE
@@ -166,7 +166,14 @@ def _listed(where: str, dataset: dict[str, Any]) -> list[str] | None:
             f'line {blank[0]} of {listing} begins with no name: remove it' if blank else f'{listing} names no image'
         )
         raise _UnusableError(f'{where}: {problem}.')
-    return [line.split(' ')[0] for line in lines]
+    names = [line.split(' ')[0] for line in lines]
+    for number, (line, name) in enumerate(zip(lines, names, strict=True), start=1):
+        if not Path(name).suffix and Path(line.rstrip()).suffix.lower() in IMAGE_SUFFIXES:
+            raise _UnusableError(
+                f'{where}: line {number} of {listing}: BasicSR reads a name up to its first space, and would look for '
+                f'{name!r} ({line.rstrip()!r}): rename the image, or leave meta_info_file out.'
+            )
+    return names
 
 
 def check_other_dataset(where: str, dataset: dict[str, Any], scale: int, found: list[int]) -> Iterator[str]:

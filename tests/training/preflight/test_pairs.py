@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,18 @@ def test_photographs_that_a_camera_has_turned_fit(tmp_path, orientation):
     pairs, problems = find_pairs('datasets.val', section(tmp_path))
     assert pairs == {'a.jpg': ((60, 80), (30, 40))} and not problems
     assert not list(check_sizes('datasets.val', section(tmp_path), pairs, 2))
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('', 'names no image'),
+        ('a.png\n\n', 'line 2'),
+        ('a.png (48,48,3)\nb (1).png\n', "line 2 .* would look for 'b'"),
+    ],
+)
+def test_a_list_that_basicsr_cannot_read(tmp_path, text, words):
+    make(tmp_path, '{}')
+    (tmp_path / 'list.txt').write_text(text)
+    (problem,) = find_pairs('datasets.val', section(tmp_path, meta_info_file=str(tmp_path / 'list.txt')))[1]
+    assert re.search(words, problem), problem
