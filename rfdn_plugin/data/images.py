@@ -151,10 +151,13 @@ def decode_stored(data: bytes, suffix: str = '', *, most_pixels: int | None = No
     return StoredImage(pixels, alpha, tuple(sorted(notices)), profile, resolution)
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Height and width of the image that `read_image` gives, by the header alone; None where it cannot be read."""
+def image_size(path: str | os.PathLike, *, most_pixels: int | None = None) -> tuple[int, int] | None:
+    """Height and width of the image that `read_image` gives, by the header alone; None where it cannot be read.
+
+    `most_pixels`: as for `decode_stored`.
+    """
     try:
-        with warnings.catch_warnings(), Image.open(path) as header:
+        with warnings.catch_warnings(), _pixel_limit(most_pixels), Image.open(path) as header:
             warnings.simplefilter('ignore')
             height, width = header.height, header.width
             # Pillow turns TIFF files by itself, the size in its header included.

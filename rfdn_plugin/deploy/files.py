@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rfdn_plugin.data.images import POLICY, ImageError, read_stored
 from rfdn_plugin.data.stored import StoredImage
-from rfdn_plugin.deploy.jobs import Job
+from rfdn_plugin.deploy.jobs import MOST_PIXELS, Job
 from rfdn_plugin.deploy.parts import Report
 from rfdn_plugin.deploy.record import Record
 from rfdn_plugin.deploy.upscale import Upscaler
@@ -22,9 +22,6 @@ from rfdn_plugin.deploy.writing import limits, write_image
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.lock import Lock
 from rfdn_plugin.utils.progress import progress
-
-MOST_PIXELS = 1 << 30
-"""A file that declares more is not opened: OpenCV does not decode it."""
 
 _LOCK = '.rfdn_upscale.lock'
 

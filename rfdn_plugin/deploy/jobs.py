@@ -13,6 +13,9 @@ from rfdn_plugin.data.images import IMAGE_SUFFIXES, find_images, image_size
 from rfdn_plugin.deploy.writing import SUFFIXES
 from rfdn_plugin.utils.errors import UsageError
 
+MOST_PIXELS = 1 << 30
+"""A file that declares more is not opened: OpenCV does not decode it."""
+
 _VIDEOS = {'.mp4', '.m4v', '.mov', '.mkv', '.avi', '.webm', '.mpg', '.mpeg', '.wmv', '.ts', '.flv'}
 
 
@@ -69,7 +72,7 @@ def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:
         raise UsageError(f'no images in {", ".join(inputs)}: name images, or a folder that holds some.')
     _refuse_clashes(sources)
     for source, output in sources.items():
-        height, width = image_size(source) or (0, 0)
+        height, width = image_size(source, most_pixels=MOST_PIXELS) or (0, 0)
         found.images.append(Job(source, output, height * width))
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from rfdn_plugin.data.images import ImageError, decode_image, decode_stored, read_stored
+from rfdn_plugin.data.images import ImageError, decode_image, decode_stored, image_size, read_stored
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_orientation_turns_pixels_alpha_and_resolution(orientation: int):
     assert image.resolution == pytest.approx((200, 300) if turned else (300, 200), abs=0.1)
 
 
-def test_the_limit_of_pixels_is_the_callers(monkeypatch: pytest.MonkeyPatch):
+def test_the_limit_of_pixels_is_the_callers(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50)
     data = saved(Image.fromarray(noise(11, 11)), 'PNG')
     with pytest.raises(ImageError, match='more pixels'):
@@ -93,6 +93,8 @@ def test_the_limit_of_pixels_is_the_callers(monkeypatch: pytest.MonkeyPatch):
     assert decode_stored(data, most_pixels=200).pixels.shape == (11, 11)
     with pytest.raises(ImageError, match='more pixels'):
         decode_stored(data, most_pixels=100)
+    (tmp_path / 'a.png').write_bytes(data)
+    assert image_size(tmp_path / 'a.png') is None and image_size(tmp_path / 'a.png', most_pixels=200) == (11, 11)
     assert Image.MAX_IMAGE_PIXELS == 50
 
 
