@@ -5,7 +5,7 @@
     model = spandrel.ModelLoader().load_from_file('RFDN_AIM.pth')
 
 spandrel hands over the weights alone, without the file's metadata, and has nobody to ask: what neither the shapes nor
-`weights.known` tell is found by a trial (`weights.detect.identify(by_trial=True)`). Weights that belong to no network
+`weights.identify.known` tell is found by a trial (`identify(by_trial=True)`). Weights that belong to no network
 here are refused with the tensor that gives them away.
 """
 

@@ -1,7 +1,7 @@
 """The model card: what a weights file says of itself, in plain text beside the tensors.
 
 In .safetensors it is the header's metadata, in .pth the dictionary under `checkpoint.METADATA`; both hold strings only.
-`network`, `arguments` (JSON) and `upscale` are read back by `detect.identify`; the rest is for people.
+`network`, `arguments` (JSON) and `upscale` are read back by `identify.identify`; the rest is for people.
 """
 
 from __future__ import annotations

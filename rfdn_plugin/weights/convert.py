@@ -64,8 +64,8 @@ def layout_for(path: Path, source: Path, layout: str | None = None) -> str:
     """The layout of a file that is to be made from another, checked before work is spent on it.
 
     Args:
-        path: To be written.
-        source: What it is made from.
+        path: The file to be written.
+        source: The file it is made from.
         layout: One of `LAYOUTS`; where it is None the name's ending says it: .safetensors, or .pth for basicsr.
 
     Raises:

@@ -20,7 +20,7 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
     Args:
         path: The file.
         param_key: Which weights of several.
-        named: What the user says of it, as for `detect.identify`.
+        named: What the user says of it, as for `identify.identify`.
 
     Returns:
         file, bytes, sha256, layout, prefix, tensors, parameters, types of the values, fingerprint; not_finite, the
