@@ -157,12 +157,13 @@ def image_size(path: str | os.PathLike, *, most_pixels: int | None = None) -> tu
     `most_pixels`: as for `decode_stored`.
     """
     try:
-        with warnings.catch_warnings(), _pixel_limit(most_pixels), Image.open(path) as header:
+        with warnings.catch_warnings(), _pixel_limit(most_pixels):
             warnings.simplefilter('ignore')
-            height, width = header.height, header.width
-            # Pillow turns TIFF files by itself, the size in its header included.
-            is_turned = header.format != 'TIFF' and orientation_of(b'', header) >= 5
-            return (width, height) if is_turned else (height, width)
+            with Image.open(path) as header:
+                height, width = header.height, header.width
+                # Pillow turns TIFF files by itself, the size in its header included.
+                is_turned = header.format != 'TIFF' and orientation_of(b'', header) >= 5
+                return (width, height) if is_turned else (height, width)
     except (*DECODER_ERRORS, Image.DecompressionBombError):
         return None
 
