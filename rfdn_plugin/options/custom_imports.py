@@ -44,8 +44,6 @@ def import_modules(custom: CustomImports | None) -> None:
         return
     if str(Path.cwd()) not in sys.path and '' not in sys.path:
         sys.path.append(str(Path.cwd()))
-    import rfdn_plugin  # noqa: F401 (patches basicsr, which they import)
-
     for name in custom.imports:
         try:
             importlib.import_module(name)
