@@ -33,6 +33,8 @@ class RFDNModel(SavedModel):
     docs/training.md explains them.
     """
 
+    net_g_ema: nn.Module
+
     def __init__(self, opt: dict[str, Any]) -> None:
         self.speed = Speed.of(opt.get('train') or {}, 'cuda' if opt['num_gpu'] != 0 else 'cpu')
         super().__init__(opt)

@@ -21,6 +21,7 @@ class ValidatedModel(SRModel):
     """SRModel whose validation uses every process and counts the iterations that were made."""
 
     iteration = 0
+    metric_results: dict[str, float]
     """Iterations that the weights have been trained for."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -57,7 +58,7 @@ class ValidatedModel(SRModel):
     def _metrics_for(self, dataset: Dataset) -> Iterator[None]:
         """Leave out, for images without HR, the metrics that compare with it: SRModel would call them without."""
         metrics = self.opt['val'].get('metrics')
-        if not metrics or dataset.opt.get('type') != SINGLE:
+        if not metrics or getattr(dataset, 'opt', {}).get('type') != SINGLE:
             yield
             return
         self.opt['val']['metrics'] = {name: one for name, one in metrics.items() if not needs_reference(one)} or None

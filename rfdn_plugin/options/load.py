@@ -135,7 +135,7 @@ def _key_that_fails(schema: type[BaseModel], content: dict[str, Any]) -> str:
     return 'the options together'
 
 
-def _section_of(content: dict[str, Any], place: Place) -> Any:
+def _section_of(content: Any, place: Place) -> Any:
     for part in place[:-1]:
         content = content[part]
     return content

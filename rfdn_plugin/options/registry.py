@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import typing
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Set
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -127,7 +127,7 @@ def parameters(found: Any) -> dict[str, inspect.Parameter]:
         return {}
 
 
-def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -> type[BaseModel]:
+def arguments_model(name: str, registered: Any, given: Set[str] = frozenset()) -> type[BaseModel]:
     """A pydantic model of the arguments of a registered class or function, from its signature and annotations.
 
     Args:
@@ -146,15 +146,13 @@ def arguments_model(name: str, registered: Any, given: set[str] = frozenset()) -
         fields[key] = (hints.get(key, Any), default)
     # A function that takes any keyword (BasicSR's metrics) is typo-safe only because its own names are listed here.
     is_known = getattr(registered, '__module__', '').partition('.')[0] in ('basicsr', 'rfdn_plugin')
-    extra = 'allow' if open_ended and not (fields and is_known) else 'forbid'
+    extra: Literal['allow', 'forbid'] = 'allow' if open_ended and not (fields and is_known) else 'forbid'
     config = ConfigDict(extra=extra, protected_namespaces=(), strict=False, arbitrary_types_allowed=True)
     try:
         with warnings.catch_warnings():  # of arguments that have the name of a method of pydantic
             warnings.simplefilter('ignore', UserWarning)
             return create_model(name, __config__=config, **fields)
-    except (
-        Exception
-    ):  # names or types that pydantic cannot describe, in another package: whatever is given is passed on
+    except Exception:  # names or types that pydantic cannot describe, in another package: any argument is passed on
         return create_model(name, __config__=ConfigDict(extra='allow'))
 
 
@@ -163,12 +161,12 @@ def _takes_any_keyword(found: Any) -> bool:
     functions = [found]
     if inspect.isclass(found):
         own = [cls for cls in found.__mro__ if '__init__' in vars(cls) and cls.__module__.partition('.')[0] != 'torch']
-        functions = [cls.__init__ for cls in own if cls is not object]
+        functions = [vars(cls)['__init__'] for cls in own if cls is not object]
     kinds = [[parameter.kind for parameter in inspect.signature(one).parameters.values()] for one in functions]
     return all(inspect.Parameter.VAR_KEYWORD in of_one for of_one in kinds)
 
 
-def registered_models(kind: str, given: set[str] = frozenset()) -> dict[str, type[BaseModel]]:
+def registered_models(kind: str, given: Set[str] = frozenset()) -> dict[str, type[BaseModel]]:
     """For everything in BasicSR's registry of that kind, by the name for an option file: the model of its arguments."""
     registry = _registry(kind)
     return {name.removesuffix('_basicsr'): arguments_model(name, registered, given) for name, registered in registry}
@@ -178,7 +176,9 @@ def _hints(registered: Any) -> dict[str, Any]:
     functions = [registered]
     if inspect.isclass(registered):
         functions = [
-            cls.__init__ for cls in reversed(registered.__mro__) if '__init__' in vars(cls) and cls is not object
+            vars(cls)['__init__']
+            for cls in reversed(registered.__mro__)
+            if '__init__' in vars(cls) and cls is not object
         ]
     hints: dict[str, Any] = {}
     for function in functions:

@@ -60,7 +60,7 @@ class Optimizer(BaseModel):
         arguments = self.__pydantic_extra__ or {}
         check_arguments(self.type, cls.__init__, arguments, given={'self', 'params', 'lr'})
         try:
-            cls([torch.nn.Parameter(torch.zeros(1))], lr=self.lr, **arguments)
+            cls([torch.nn.Parameter(torch.zeros(1))], **{'lr': self.lr, **arguments})
         except Exception as error:  # torch's optimizers check some arguments, and fall over the others
             reason = str(error) if isinstance(error, ValueError | TypeError) else f'{type(error).__name__}: {error}'
             raise ValueError(f'{self.type} does not take these arguments ({reason})') from None

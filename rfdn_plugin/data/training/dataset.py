@@ -45,6 +45,8 @@ class FastPairedImageDataset(PairedImageDataset):
     In validation it is `PairedImageDataset`.
     """
 
+    file_client: FileClient | None
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self._sample_seed = opt.get('sample_seed')
@@ -120,7 +122,8 @@ class FastPairedImageDataset(PairedImageDataset):
         paths = self.paths[index]
         with contextlib.ExitStack() as stack:
             pair = [self._open(paths[f'{which}_path'], which, stack)[:, :, ...] for which in ('gt', 'lq')]
-            return tuple(np.ascontiguousarray(image[..., ::-1]) for image in pair)
+            hr, lr = (np.ascontiguousarray(image[..., ::-1]) for image in pair)
+            return hr, lr
 
     @contextlib.contextmanager
     def random_numbers(self, draw: int, index: int) -> Iterator[None]:

@@ -87,7 +87,7 @@ class _Loader:
     """
 
     def __init__(self, loader: DataLoader) -> None:
-        self._loader, self.batch_size = loader, loader.batch_size
+        self._loader, self.batch_size = loader, loader.batch_size or 1
         self._ahead: ReadAhead | None = None
         is_over, self._say_over = multiprocessing.Pipe(duplex=False)
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn, is_over)

@@ -8,6 +8,7 @@ same rule is written with tensors, so that it becomes part of the graph.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +67,11 @@ def extended(x: Tensor, minimum: int) -> Tensor:
     repeats = (missing - sides + 1).clamp(min=0, max=1).max()  # 1 where a side is too short to be mirrored, else 0
     for axis in (2, 3):
         last = sides[axis - 2] - 1
-        length = sides[axis - 2] + missing[axis - 2]
+        length: Any = sides[axis - 2] + missing[axis - 2]
         if not traced:
             length = length.item()
             torch._check(length >= minimum)
-        index = torch.arange(0, length)  # type: ignore[call-overload]
+        index = torch.arange(0, length)
         beyond = (index - last).clamp(min=0)
         x = x.index_select(axis, index - beyond * (2 - repeats))
     return x

@@ -73,7 +73,8 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     databases = [] if is_lmdb else [root for root in roots.values() if (root / DATA_FILE).is_file()]
     if databases:
         raise _UnusableError(f'{where}.io_backend.type: disk, but {databases[0]} is an LMDB: set it to lmdb.')
-    names, problems = {}, []
+    names: dict[str, dict[str, Size | None]] = {}
+    problems: list[str] = []
     for key, root in roots.items():
         try:
             names[key] = _names_in(f'{where}.{key}', root, is_lmdb)
@@ -201,7 +202,7 @@ def check_other_dataset(where: str, dataset: dict[str, Any], scale: int, found: 
 
 def check_sizes(where: str, dataset: dict[str, Any], pairs: Pairs, scale: int) -> Iterator[str]:
     """Problems of the sizes: of another scale, or smaller than a patch."""
-    known = {name: pair for name, pair in pairs.items() if None not in pair}
+    known = {name: (hr, lr) for name, (hr, lr) in pairs.items() if hr is not None and lr is not None}
     wrong = {
         name: explain_sizes(hr, lr, scale, exact='gt_size' in dataset)[1]
         for name, (hr, lr) in sorted(known.items())

@@ -68,7 +68,7 @@ def _bad_of_database(root: Path, names: Iterable[str], known: _Known) -> Iterato
             try:
                 if value is None:
                     raise ImageError('empty', 'meta_info.txt names it, and it is not there')
-                _decode(value, '')
+                _decode(bytes(value), '')
             except ImageError as error:
                 bad += 1
                 yield name, str(error)

@@ -111,7 +111,7 @@ def try_losses(options: dict[str, Any]) -> Iterator[str]:
 def _channels(options: dict[str, Any]) -> int:
     """Of the images that the data gives."""
     datasets = options['datasets']
-    first = datasets.get('train') or next(iter(datasets.values()), {})
+    first: dict[str, Any] = datasets.get('train') or next(iter(datasets.values()), {})
     if not is_described(first):  # another package's: what the network says of itself counts
         return options['network_g'].get('num_in_ch', 3)
     return 1 if first.get('color') == 'y' else 3
