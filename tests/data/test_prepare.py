@@ -501,7 +501,8 @@ def content_of(path: Path) -> bytes:
 
 
 def test_a_worker_that_dies_is_reported(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr('rfdn_plugin.data.prepare.work._work_on', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    # Inherited by the forked workers, which call it; what is handed to the pool stays what it can send.
+    monkeypatch.setattr('rfdn_plugin.data.prepare.work._images_of', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RFDNError, match='a worker process died'):
         prepare(spec_for(photographs, tmp_path), quiet)
 

@@ -1,11 +1,18 @@
-"""ncnn on the CPU."""
+"""ncnn on the CPU, in a process of its own (`ncnn_server`)."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
+import math
 import platform
+import subprocess
+import sys
 import tempfile
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,50 +34,66 @@ def missing() -> str | None:
 
 
 class NcnnRunner(Runner):
-    """An ncnn model with one input 3 x H x W and one output, run by ncnn; images of a batch one after the other."""
+    """An ncnn model with one input 3 x H x W and one output; images of a batch one after the other."""
 
     backend = 'ncnn'
 
     def __init__(
         self, param: Path, weights: Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
     ) -> None:
-        import ncnn
-
         super().__init__(precision=precision or 'fp32', threads=threads, name=name)
-        self.net = ncnn.Net()
-        options = self.net.opt
-        options.num_threads = threads
-        options.use_vulkan_compute = False
-        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = self.precision == 'fp16'
-        options.use_bf16_storage = options.use_bf16_packed = self.precision == 'bf16'
-        if self.net.load_param(str(param)) != 0 or self.net.load_model(str(weights)) != 0:
+        command = [sys.executable, str(Path(__file__).with_name('ncnn_server.py'))]
+        pipe = subprocess.PIPE
+        self._server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        weakref.finalize(self, _end, self._server)
+        settings = {'threads': threads, 'precision': self.precision, 'param': str(param), 'weights': str(weights)}
+        names, _ = self._ask(settings)
+        if 'error' in names:
             raise RFDNError(f'{name} is no model that ncnn can read: check {param.name} and {weights.name}.')
-        inputs, outputs = self.net.input_names(), self.net.output_names()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise RFDNError(f'{name} must have one input and one output, not {inputs} and {outputs}.')
-        self.input, self.output = inputs[0], outputs[0]
+        if len(names['inputs']) != 1 or len(names['outputs']) != 1:
+            raise RFDNError(
+                f'{name} must have one input and one output, not {names["inputs"]} and {names["outputs"]}.'
+            )
         # ncnn's layers cannot extend an image by a rule that depends on its size, so that is done here.
         self.minimum_size = ESA.MINIMUM_SIZE if _has_esa(param.read_text()) else 1
         self.img_range = np.float32(img_range)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        import ncnn
-
         height, width = images.shape[-2:]
         padded = pad_to_minimum(torch.from_numpy(np.ascontiguousarray(images)), self.minimum_size).numpy()
         results = []
         for image in padded * self.img_range if self.img_range != 1 else padded:
-            extractor = self.net.create_extractor()
-            # A copy in ncnn's own memory: it computes in place, and reads past rows that are not aligned as it wants.
-            extractor.input(self.input, ncnn.Mat(np.ascontiguousarray(image)).clone())
-            status, output = extractor.extract(self.output)
-            if status != 0:
-                raise RFDNError(f'{self.name}: ncnn failed (status {status}); was there memory enough?')
-            # Its own memory: the extractor's goes with it.
-            results.append(np.array(output, np.float32))
+            head, content = self._ask({'shape': image.shape}, np.ascontiguousarray(image, np.float32))
+            if 'status' in head:
+                raise RFDNError(f'{self.name}: ncnn failed (status {head["status"]}); was there memory enough?')
+            results.append(np.frombuffer(content, np.float32).reshape(head['shape']))
         scale = results[0].shape[-1] // padded.shape[-1]
         output = np.stack(results)[:, :, : height * scale, : width * scale]
         return output if self.img_range == 1 else output / self.img_range
+
+    def _ask(self, head: dict[str, Any], values: np.ndarray | None = None) -> tuple[dict[str, Any], bytes]:
+        """Send a line of JSON and values to the process of ncnn; its answer, with the bytes of the values in it."""
+        to, back = self._server.stdin, self._server.stdout
+        assert to is not None and back is not None  # both are pipes
+        line = b''
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer
+            to.write(json.dumps(head).encode() + b'\n')
+            if values is not None:
+                to.write(values.tobytes())
+            to.flush()
+            line = back.readline()
+        if not line:
+            raise RFDNError(f'{self.name}: ncnn ended (exit code {self._server.wait()}): try another backend.')
+        answer = json.loads(line)
+        return answer, back.read(4 * math.prod(answer['shape'])) if 'shape' in answer else b''
+
+
+def _end(server: subprocess.Popen) -> None:
+    for pipe in (server.stdin, server.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+    server.wait()
 
 
 def _has_esa(param: str) -> bool:
