@@ -26,5 +26,8 @@ pytest=("$environment/bin/python" -m pytest -n 2 --dist loadfile)
 if [ $# = 0 ]; then
   # A newcomer has no test data: a part of the suite without it, so that nothing there relies on it.
   RFDN_DATA=/nonexistent "${pytest[@]}" -q "${marker[@]}" tests/archs tests/weights tests/test_spandrel.py
+  # The other runtimes (ONNX Runtime, OpenVINO, ncnn) in processes apart from those that train: see tests/conftest.py.
+  "${pytest[@]}" "${marker[@]}" tests/deploy tests/leaderboard
+  set -- --ignore tests/deploy --ignore tests/leaderboard
 fi
 exec "${pytest[@]}" "${marker[@]}" "$@"

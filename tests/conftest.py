@@ -33,6 +33,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _no_handler_stays_for_dead_children() -> Iterator[None]:
+    """Undo what a DataLoader with workers leaves behind: a handler of SIGCHLD for the rest of the process.
+
+    With the native libraries of the other runtimes in the same process the kernel could not call it (SIGSEGV with
+    si_code SI_KERNEL when a child ended, many tests later).
+    """
+    yield
+    if signal.getsignal(signal.SIGCHLD) not in (signal.SIG_DFL, signal.SIG_IGN):
+        from torch.utils.data._utils import signal_handling
+
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal_handling._SIGCHLD_handler_set = False
+
+
+@pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test draws the same random numbers, whichever tests ran before it."""
     import numpy as np

@@ -22,15 +22,16 @@ TABLE = REPOSITORY / 'scripts/zoo/images.tsv'
 SETS = ('Set5', 'Set14', 'B100')
 
 
-def measure(weights: Path, scale: int, sets: Path, param_key: str) -> dict[str, dict[str, float]]:
+def measure(weights: Path, scale: int, sets: Path, param_key: str | None) -> dict[str, dict[str, float]]:
     """PSNR-Y and SSIM-Y on the benchmark sets, by the leaderboard; crop = scale."""
+    choice = {'param_key': param_key} if param_key else {}
     options = {
         'name': 'ship',
         'sets': {
             name: {'hr': str(sets / name / 'HR'), 'lr': str(sets / name / 'LR_bicubic/X{scale}')}
             for name in SETS if (sets / name).is_dir()
         },
-        'entries': [{'name': 'weights', 'scale': scale, 'weights': str(weights), 'param_key': param_key}],
+        'entries': [{'name': 'weights', 'scale': scale, 'weights': str(weights)} | choice],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'board.yml')
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument('--name', required=True, help='the name in the zoo, as RFDN_x2')
     parser.add_argument('--iterations', required=True)
     parser.add_argument('--recipe', required=True)
-    parser.add_argument('--param-key', default='params_ema')
+    parser.add_argument('--param-key', help='which weights of several, as params_ema')
     parser.add_argument('--sets', type=Path, required=True, help='the folder that holds Set5, Set14 and B100')
     arguments = parser.parse_args()
 
@@ -64,7 +65,9 @@ def main() -> None:
         'source': 'trained by rfdn_plugin, docs/weights.md',
     }
     target = REPOSITORY / f'rfdn_plugin/zoo/{arguments.name}.safetensors'
-    words = ['convert', '--weights', str(arguments.weights), '--param-key', arguments.param_key, '-o', str(target)]
+    words = ['convert', '--weights', str(arguments.weights), '-o', str(target)]
+    if arguments.param_key:
+        words += ['--param-key', arguments.param_key]
     for key, value in card.items():
         words += ['--card', f'{key}={value}']
     sys.exit(cli.main(words))
