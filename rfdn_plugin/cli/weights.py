@@ -59,7 +59,7 @@ def _convert(parser: argparse.ArgumentParser) -> Action:
         from rfdn_plugin.weights.convert import convert
         from rfdn_plugin.weights.loading import identify_file
 
-        identity = identify_file(args.weights, **network_overrides(args))
+        identity = identify_file(args.weights, corrects_card=True, **network_overrides(args))
         foldings = {name: getattr(args, name) for name in ('fold_range', 'fold_srb', 'unfold_srb')}
         convert(identity, args.output, layout=args.layout, details=dict(args.card), **foldings)
         print(f'{args.output}: {identity.type} x{identity.upscale}')

@@ -2,8 +2,9 @@
 
 
 def register_with_basicsr() -> None:
-    """Make BasicSR's registries know `RFDNModel` and our losses, which register themselves, and know when it trains ours."""
+    """Make BasicSR's registries know `RFDNModel`, our losses and metric, and know when it trains ours."""
     import rfdn_plugin.models.losses
+    import rfdn_plugin.models.pyiqa_metric
     import rfdn_plugin.models.rfdn_model  # noqa: F401
     from rfdn_plugin.training.hooks import watch
 

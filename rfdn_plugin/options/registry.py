@@ -8,9 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError, create_model
 
+from rfdn_plugin.options.pyiqa import check_pyiqa, is_without_reference
 from rfdn_plugin.options.yaml_io import did_you_mean
+
+PYIQA = 'pyiqa'
+"""The type of a metric of that package."""
 
 
 def _registry(kind: str) -> Any:
@@ -30,6 +34,8 @@ def check_name(kind: str, name: str) -> str:
         known = [key.removesuffix('_basicsr') for key in _registry(kind).keys()]
         what = {'ARCH': 'network'}.get(kind, kind.lower())
         hint = did_you_mean(name, known) or ': name the package that registers it in custom_imports'
+        if kind == 'METRIC':
+            hint += '; metrics of pyiqa are written {type: pyiqa, metric: lpips}'
         raise ValueError(f'no {what} {name!r} is registered{hint}')
     return name
 
@@ -87,6 +93,8 @@ def better_direction(metric: str) -> str | None:
 
 def needs_reference(metric: Mapping[str, Any]) -> bool:
     """Whether a metric of an option file compares with an HR image; NIQE, for example, does not."""
+    if metric['type'] == PYIQA:
+        return not is_without_reference(metric['metric'])
     return 'img2' in parameters(registered('METRIC', metric['type']))
 
 
@@ -96,6 +104,8 @@ def check_metric(section: dict[str, Any]) -> dict[str, Any]:
     better = section.pop('better', None)
     if better not in (None, 'higher', 'lower'):
         raise ValueError(f"better: must be 'higher' or 'lower', not {better!r}")
+    if section.get('type') == PYIQA:
+        return check_pyiqa(section if better is None else {**section, 'better': better})
     checked = check_registered('METRIC', section, given={'img', 'img2'})
     border = checked.get('crop_border', 0)
     if not isinstance(border, int) or border < 0:
@@ -139,13 +149,14 @@ def arguments_model(name: str, registered: Any, given: Set[str] = frozenset()) -
     taken = parameters(registered)
     open_ended = not taken or _takes_any_keyword(registered)
     hints = _hints(registered)
+    is_known = getattr(registered, '__module__', '').partition('.')[0] in ('basicsr', 'rfdn_plugin') and name != PYIQA
     for key, parameter in taken.items():
         if key in given or parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        fields[key] = (hints.get(key, Any), default)
+        # `'no'` in quotes is true to who only asks `if`: BasicSR's metrics have no annotations that would tell.
+        fields[key] = (hints.get(key, StrictBool if isinstance(default, bool) and is_known else Any), default)
     # A function that takes any keyword (BasicSR's metrics) is typo-safe only because its own names are listed here.
-    is_known = getattr(registered, '__module__', '').partition('.')[0] in ('basicsr', 'rfdn_plugin')
     extra: Literal['allow', 'forbid'] = 'allow' if open_ended and not (fields and is_known) else 'forbid'
     config = ConfigDict(extra=extra, protected_namespaces=(), strict=False, arbitrary_types_allowed=True)
     try:

@@ -207,9 +207,10 @@ def naming(dataset: Any) -> Any:
 
 def _make_result_folders(opt: dict[str, Any]) -> None:
     if opt['rank'] == 0:
+        replaced = ', in the place of those of an earlier test' if os.path.isdir(opt['path']['results_root']) else ''
         for key in ('results_root', 'log', 'visualization'):
             os.makedirs(opt['path'][key], exist_ok=True)
-        print(f'Results: {os.path.relpath(opt["path"]["results_root"])}, in the place of those of an earlier test.')
+        print(f'Results: {os.path.relpath(opt["path"]["results_root"])}{replaced}.')
     if opt['dist']:
         torch.distributed.barrier()  # the others write their images there
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
+from rfdn_plugin.cli import main
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.identify import identify
-from rfdn_plugin.weights.loading import load_network
+from rfdn_plugin.weights.loading import identify_file, load_network
 
 CONFIGURATIONS = [
     ('RFDN', {}),
@@ -99,10 +101,41 @@ def test_the_question_says_what_fits(data_root, tmp_path: Path):
     assert trials.startswith('E_RFDN with 255')
 
 
-def test_what_the_user_names_wins_over_the_file(tmp_path: Path):
+@pytest.mark.parametrize('named', [{'img_range': 255}, {'block_residual': False}, {'shallow_residual': False}])
+def test_who_contradicts_the_card_is_asked(tmp_path: Path, named: dict):
+    path, (key, value) = _saved(tmp_path, 'RFDN', {}, card=True), *named.items()
+    with pytest.raises(
+        RFDNError, match=f'{key} .* \\(its card\\), and .* is given: leave --.* out, or,.* rfdn convert --'
+    ):
+        load_network(path, **named)
+    assert identify_file(path, corrects_card=True, **named).arguments[key] == value
+
+
+def test_who_agrees_with_the_card_is_not_asked(tmp_path: Path):
+    assert identify_file(_saved(tmp_path, 'RFDN', {}, card=True), img_range=1, block_residual=True).img_range == 1
+
+
+@pytest.mark.parametrize(
+    ('command', 'output'),
+    [
+        (['inspect'], []),
+        (['export', '--weights'], ['-o', 'w.onnx']),
+        (['transfer', '--to-scale', '3', '--weights'], ['-o', 'w3.pth']),
+        (['upscale', 'a.png', '-o', 'out', '--weights'], []),
+    ],
+)
+def test_every_command_asks_and_convert_corrects(
+    tmp_path: Path, command: list[str], output: list[str], capsys, monkeypatch
+):
     path = _saved(tmp_path, 'RFDN', {}, card=True)
-    identity = load_network(path, img_range=255, block_residual=False)[1]
-    assert identity.img_range == 255 and identity.arguments['block_residual'] is False
+    monkeypatch.chdir(tmp_path)
+    Image.new('RGB', (9, 9)).save('a.png')
+    code = main([*command, str(path), '--img-range', '255', *output])
+    assert 'img_range 1 (its card), and 255 is given' in ''.join(capsys.readouterr()) and code == (
+        command != ['inspect']
+    )
+    assert main(['convert', '--weights', str(path), '--img-range', '255', '-o', 'c.pth']) == 0
+    assert identify_file(tmp_path / 'c.pth').img_range == 255
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import warnings
 from collections.abc import Mapping
@@ -79,16 +78,14 @@ class Reference:
     def _one_further(self, name: str, arguments: dict[str, Any], sr_bgr: np.ndarray) -> float:
         kind = arguments.pop('type')
         arguments.pop('better', None)
-        if kind == 'pyiqa':
-            return _pyiqa(name, sr_bgr, self.bgr, **arguments)
         arguments = _with_crop(kind, arguments, self.crop)
         try:
             metric = METRIC_REGISTRY.get(kind)
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', RuntimeWarning)  # NIQE of an image below 96 pixels: it gives NaN
                 return float(metric(img=sr_bgr, img2=self.bgr, **arguments))
-        except TypeError as error:
-            raise RFDNError(f'metrics.{name}: {error}.') from error
+        except (TypeError, RFDNError) as error:
+            raise RFDNError(f'metrics.{name}: {str(error).rstrip(".")}.') from error
 
 
 def _bgr(rgb: np.ndarray) -> np.ndarray:
@@ -101,12 +98,6 @@ def metric_problem(section: Mapping[str, Any]) -> str | None:
     Args:
         section: The metric as an option file names it: `type`, `better`, and its arguments.
     """
-    if section['type'] == 'pyiqa':
-        if 'metric' not in section:
-            return 'type pyiqa needs `metric`, the name of one of its metrics, e.g. lpips'
-        if importlib.util.find_spec('pyiqa') is None:
-            return _NO_PYIQA
-        return None
     try:
         check_metric(_with_crop(section['type'], section, 0))
     except ValueError as error:
@@ -118,26 +109,3 @@ def _with_crop(kind: str, arguments: Mapping[str, Any], crop: int) -> dict[str, 
     """The arguments of a registered metric, with the crop that it takes and is not given."""
     takes_crop = kind in METRIC_REGISTRY and 'crop_border' in inspect.signature(METRIC_REGISTRY.get(kind)).parameters
     return {'crop_border': crop, **arguments} if takes_crop else dict(arguments)
-
-
-_NO_PYIQA = (
-    'pyiqa is not installed: pip install pyiqa. Its licence (PolyForm Noncommercial) forbids commercial use, so it is no '
-    'dependency of this package'
-)
-
-
-_PYIQA: dict[str, Any] = {}
-
-
-def _pyiqa(name: str, sr_bgr: np.ndarray, hr_bgr: np.ndarray, *, metric: str, **arguments: Any) -> float:
-    try:
-        import pyiqa
-    except ImportError as error:
-        raise RFDNError(f'metrics.{name}: {_NO_PYIQA}.') from error
-    from basicsr.utils import img2tensor
-
-    if name not in _PYIQA:
-        _PYIQA[name] = pyiqa.create_metric(metric, **arguments)
-    tensors = [img2tensor(image).div(255).unsqueeze(0) for image in (sr_bgr, hr_bgr)]
-    scorer = _PYIQA[name]
-    return float(scorer(*tensors) if scorer.metric_mode == 'FR' else scorer(tensors[0]))

@@ -85,7 +85,10 @@ def _try_metric(where: str, metric: dict[str, Any], sample: Sample) -> Iterator[
     except Exception as error:  # a registered metric is anybody's
         arguments = ', '.join(f'{key}: {as_yaml(value)}' for key, value in metric.items() if key != 'type')
         said = f'with {arguments or "no arguments"} ({describe(error)})'
-        yield f'{where}: {metric["type"]} fails on {sample.name} of {pixels} {said}.'
+        cure = 'correct its arguments, or leave the metric or the image out'
+        if 'unexpected keyword argument' in str(error):
+            cure = 'BasicSR calls a metric with img, img2 and all keys of its section: let it take **kwargs'
+        yield f'{where}: {metric["type"]} fails on {sample.name} of {pixels} {said}: {cure}.'
         return
     if not math.isfinite(value):
         yield (

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.options.yaml_io import as_yaml
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.checkpoint import Checkpoint
 from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
@@ -54,13 +55,16 @@ class Identity:
         return self.arguments['img_range']
 
 
+_CARD = 'its card'
 Spelling = Callable[..., str]
 """From an argument's name and perhaps a value to how a user writes it."""
 
 
 def as_flag(key: str, value: object = '') -> str:
-    """`--img-range 255`."""
-    return f'--{key.replace("_", "-")} {value}'.rstrip()
+    """`--img-range 255`, `--argument block_residual=false`."""
+    if key in ('type', 'img_range', 'upscale'):
+        return f'--{key.replace("_", "-")} {as_yaml(value) if value != "" else ""}'.rstrip()
+    return f'--argument {key}={as_yaml(value) if value != "" else ""}'.rstrip('=')
 
 
 def as_option(key: str, value: object = '') -> str:
@@ -75,6 +79,7 @@ def identify(
     img_range: float | None = None,
     by_trial: bool = False,
     spell: Spelling | None = None,
+    corrects_card: bool = False,
     **overrides,
 ) -> Identity:
     """Find the network and its arguments.
@@ -86,11 +91,13 @@ def identify(
         by_trial: Take what nobody says from a trial on a test pattern, where one candidate is clearly the best. It
             tells the range and the blocks' identity; for programs in which nobody can be asked.
         spell: How the caller's user names an argument, for messages; as a flag of the command line where None.
+        corrects_card: What the user names counts more than the file's model card; never more than a fingerprint.
         overrides: Further arguments of the constructor, for example `block_residual=False`.
 
     Raises:
         RFDNError: The weights belong to no network of this package (the message names the tensor), or something that
-            they do not show is said by nobody (the message lists the candidates and how to name one).
+            they do not show is said by nobody (the message lists the candidates and how to name one), or by the file
+            and the user in different ways.
     """
     path, spell = checkpoint.path, spell or as_flag
     if type is not None and type not in NETWORKS:
@@ -103,6 +110,8 @@ def identify(
     given = {key: value for key, value in {**overrides, 'img_range': img_range}.items() if value is not None}
     _check_values(given, f'{path} cannot be read with')
     stated = stated_network(checkpoint)
+    _check_agrees(path, given, {} if corrects_card else stated.get('arguments', {}), _CARD, spell)
+    _check_agrees(path, given, known.undetermined if known else {}, f'it is {known.name}' if known else '', spell)
     chosen = type or stated.get('type') or (known.type if known else None) or reading.meant
     if chosen is not None and chosen not in reading.types:
         raise RFDNError(f'{path} holds {reading.description}: that is no {chosen} but {" or ".join(reading.types)}.')
@@ -161,6 +170,16 @@ def stated_network(checkpoint: Checkpoint) -> dict[str, Any]:
         arguments.setdefault('upscale', int(metadata['upscale']))
     _check_values(arguments, f'{checkpoint.path}: its metadata says')
     return {'type': metadata['network'], 'arguments': arguments}
+
+
+def _check_agrees(path: Any, given: dict[str, Any], stated: dict[str, Any], source: str, spell: Spelling) -> None:
+    for key, value in given.items():
+        if stated.get(key, value) != value:
+            wrong_card = f', or, where the card is wrong, correct it with rfdn convert {as_flag(key, value)}'
+            raise RFDNError(
+                f'{path} has {key} {as_yaml(stated[key])} ({source}), and {as_yaml(value)} is given: leave '
+                f'{spell(key)} out{wrong_card if source == _CARD else ""}.'
+            )
 
 
 def _check_values(arguments: dict[str, Any], said: str) -> None:

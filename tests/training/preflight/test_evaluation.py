@@ -19,6 +19,19 @@ def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object)
     return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
 
 
+@pytest.fixture
+def strict_metric():
+    """A metric of another package that takes its images and nothing else."""
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    def calculate_mad(img, img2):
+        return abs(img.astype(float) - img2).mean()
+
+    METRIC_REGISTRY.register(calculate_mad)
+    yield
+    del METRIC_REGISTRY._obj_map['calculate_mad']
+
+
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
@@ -31,6 +44,7 @@ def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object)
             {'val:metrics:niqe': '{type: calculate_niqe, crop_border: 2}'},
             ['val.metrics.niqe: calculate_niqe fails', '96x96 pixels'],
         ),
+        ({'val:metrics:m': '{type: calculate_mad, better: lower}'}, ['val.metrics.m', 'let it take **kwargs']),
         ({'val:metrics:t': '{type: calculate_psnr_pt, crop_border: 2}'}, ['val.metrics.t', 'calculate_psnr_pt fails']),
         (
             {'network_g:num_in_ch': 1, 'network_g:num_out_ch': 1, 'datasets:train:color': 'y'},
@@ -41,6 +55,7 @@ def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object)
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
 )
+@pytest.mark.usefixtures('strict_metric')
 def test_what_would_fail_in_the_first_validation(tmp_path, tiny_data, photographs, changes, words):
     (problem,) = check(tmp_path, tiny_data, photographs, **changes).problems
     assert '\n' not in problem and all(word in problem for word in words), problem
@@ -83,3 +98,22 @@ def test_lower_is_better_for_niqe_without_saying_so(tiny_data, photographs):
     """BasicSR would keep the weights with the worst value as the best."""
     entries = small(tiny_data, photographs, **{'val:metrics:niqe': '{type: calculate_niqe, crop_border: 2}'})
     assert load_training_options(option_file(), entries)['val']['metrics']['niqe']['better'] == 'lower'
+
+
+@pytest.mark.parametrize('value', ["'no'", '1', "'false'"])
+def test_a_switch_that_is_no_switch(tiny_data, photographs, value):
+    """Words in quotes are true to who asks `if`: PSNR would be measured on Y, against the file."""
+    entries = small(tiny_data, photographs, **{'val:metrics:psnr:test_y_channel': value})
+    with pytest.raises(RFDNError, match=r'val.metrics.psnr: test_y_channel: input should be a valid boolean'):
+        load_training_options(option_file(), entries)
+
+
+def test_pyiqa_that_is_not_installed_is_told_before_the_training(tiny_data, photographs, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'pyiqa' else find(name))
+    entries = small(tiny_data, photographs, **{'val:metrics:lpips': '{type: pyiqa, metric: lpips}'})
+    with pytest.raises(RFDNError, match=r'val.metrics.lpips: pyiqa is not installed: pip install pyiqa') as error:
+        load_training_options(option_file(), entries)
+    assert '\n' not in str(error.value)
