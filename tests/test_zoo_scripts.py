@@ -64,7 +64,9 @@ def test_images_come_from_packages_and_their_zip_archives(tmp_path: Path, monkey
     def write(sha256: str) -> None:
         paths = {'whole': ('usr/share/a.png', '1'), 'smaller': ('usr/share/t.zip!inner/b.png', '2')}
         lines = ['name\tpackage\tversion\tpath\tsha256\tauthor\tlicence\tfactor']
-        lines += [f'{name}\tsome-photos\t1.0-1\t{path}\t{sha256}\tA\tCC0\t{factor}' for name, (path, factor) in paths.items()]
+        lines += [
+            f'{name}\tsome-photos\t1.0-1\t{path}\t{sha256}\tA\tCC0\t{factor}' for name, (path, factor) in paths.items()
+        ]
         (tmp_path / 'images.tsv').write_text('\n'.join(lines) + '\n')
 
     monkeypatch.setattr(images, 'TABLE', tmp_path / 'images.tsv')
@@ -84,7 +86,9 @@ def test_every_hard_part_is_kept_and_a_share_of_the_easy_ones(tmp_path: Path):
     flat = np.full((120, 480, 3), 90, np.uint8)
     Image.fromarray(noise).save(tmp_path / 'images/hard.png')
     Image.fromarray(flat).save(tmp_path / 'images/easy.png')
-    result = run('subimages.py', tmp_path / 'images', tmp_path / 'out', '--size', 120, '--hard', 0.34, '--easy-share', 0.5)
+    result = run(
+        'subimages.py', tmp_path / 'images', tmp_path / 'out', '--size', 120, '--hard', 0.34, '--easy-share', 0.5
+    )
     assert result.returncode == 0, result.stderr
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names[-2:] == ['hard_0_0.png', 'hard_0_120.png']
@@ -115,8 +119,12 @@ def test_curves_of_a_resumed_run(tmp_path: Path):
             f'[eta: 1:00:00, 4 it/s, time (data): 0.250 (0.003), 1.7 GB] l_pix: {loss}\n'
         )
 
-    (tmp_path / 'a.log').write_text(line(900, '3e-2') + line(1000, '2e-2') + '\t # psnr: 36.5\tBest: 36.5 @ 1000 iter\n')
-    (tmp_path / 'b.log').write_text(line(1000, '1e-2') + '\t # psnr: 36.6\tBest: 36.6 @ 1000 iter\n' + line(1100, '1e-2'))
+    (tmp_path / 'a.log').write_text(
+        line(900, '3e-2') + line(1000, '2e-2') + '\t # psnr: 36.5\tBest: 36.5 @ 1000 iter\n'
+    )
+    (tmp_path / 'b.log').write_text(
+        line(1000, '1e-2') + '\t # psnr: 36.6\tBest: 36.6 @ 1000 iter\n' + line(1100, '1e-2')
+    )
     result = run('curve.py', tmp_path / 'a.log', tmp_path / 'b.log', '--out', tmp_path / 'curve')
     assert result.returncode == 0, result.stderr
     with open(tmp_path / 'curve.csv', newline='') as file:

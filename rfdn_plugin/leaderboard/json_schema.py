@@ -13,5 +13,7 @@ def leaderboard_schema() -> dict[str, Any]:
     from rfdn_plugin.leaderboard.options import LeaderboardOptions
 
     schema = LeaderboardOptions.model_json_schema()
-    schema['$defs']['NetworkEntry']['properties']['type'] = {'title': 'Type', 'enum': [*NETWORKS, None]}
+    network = schema['$defs']['NetworkEntry']['properties']['type']
+    network.pop('anyOf')
+    network['enum'] = [*NETWORKS, None]
     return {'$schema': DIALECT, **schema}

@@ -36,14 +36,16 @@ Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, use_attribute_docstrings=True)
 
 
 class SetOptions(_Section):
     """One test set: folders, or BasicSR's LMDBs. `{scale}` in a path or template is filled in."""
 
     hr: PathText
+    """High-resolution images: a folder or a `.lmdb`."""
     lr: PathText
+    """Low-resolution images of one scale: a folder or a `.lmdb`."""
     filename_tmpl: str | None = None
     """BasicSR's template for the LR names, e.g. '{}x{scale}'; found from the files where it is not given."""
 
@@ -60,6 +62,7 @@ class _ScaledEntry(_Section):
 
 class _MeasuredEntry(_ScaledEntry):
     name: Name
+    """Name of the row."""
     metrics: dict[Name, dict[str, Any]] = {}
     """Further BasicSR metrics for this entry alone; see `LeaderboardOptions.metrics`."""
 
@@ -68,6 +71,7 @@ class NetworkEntry(_MeasuredEntry):
     """A network of this package, or another one that is registered in BasicSR, with its weights, a file of any layout."""
 
     weights: PathText
+    """The weights file, of any layout, or `zoo:NAME`."""
     type: Name | None = None
     """The network, where the file does not say it."""
     backend: Backend = 'torch'
@@ -75,7 +79,9 @@ class NetworkEntry(_MeasuredEntry):
     precision: Precision | None = None
     """What it computes in: on the CPU, in its inference form. Without it, as in training, in 32-bit floats."""
     img_range: Annotated[float, Field(gt=0)] | None = None
+    """Largest value of the input, 1 or 255, where the file does not say it."""
     param_key: str | None = None
+    """Which weights of a file with several: `params`, or `params_ema` for the averaged ones."""
     arguments: dict[str, Any] = {}
     """Further arguments of the network's constructor that the file does not show."""
     ntire_baseline: Literal[2024, 2025, 2026] | None = None
@@ -98,15 +104,20 @@ class SpandrelEntry(_MeasuredEntry):
     """Weights of any network for single images that spandrel recognises: SPAN, SAFMN, SwinIR, DAT, Compact, ..."""
 
     type: Literal['spandrel']
+    """spandrel finds the network by the weights."""
     weights: PathText
+    """The weights file."""
     param_key: str | None = None
+    """Which weights of a file with several."""
     ntire_baseline: Literal[2024, 2025, 2026] | None = None
+    """This entry is the baseline of that year's challenge."""
 
 
 class ExportedEntry(_MeasuredEntry):
     """An exported model: N x 3 x H x W in RGB in, N x 3 x (scale H) x (scale W) out."""
 
     type: Literal['onnx', 'openvino', 'ncnn']
+    """The kind of file."""
     weights: PathText
     """The .onnx file, the .xml of OpenVINO, or the .param of ncnn."""
     backend: Backend | None = None
@@ -116,27 +127,34 @@ class ExportedEntry(_MeasuredEntry):
     img_range: Annotated[float, Field(gt=0)] = 1.0
     """The file takes and gives values from 0 to this."""
     ntire_baseline: Literal[2024, 2025, 2026] | None = None
+    """This entry is the baseline of that year's challenge."""
 
 
 class BicubicEntry(_MeasuredEntry):
     """MATLAB's bicubic interpolation: what every network has to beat."""
 
     type: Literal['bicubic']
+    """BasicSR's `imresize`."""
     name: Name = 'Bicubic'
+    """Name of the row."""
 
 
 class ImagesEntry(_MeasuredEntry):
     """A folder of images that something else has super-resolved; `{set}` and `{scale}` are filled in."""
 
     type: Literal['images']
+    """Images that are there already."""
     dir: PathText
+    """The folder; `{set}` and `{scale}` are filled in."""
 
 
 class PublishedEntry(_ScaledEntry):
     """A row of the published tables, by the name of its network."""
 
     published: Name
+    """Name of a row in `rfdn_plugin/leaderboard/report/published.yml`."""
     name: Name | None = None
+    """Another name for the row."""
 
 
 EntryOptions = NetworkEntry | SpandrelEntry | ExportedEntry | BicubicEntry | ImagesEntry | PublishedEntry
@@ -202,6 +220,8 @@ _Entry = Annotated[
 
 
 class ComplexityOptions(_Section):
+    """What is counted of a network."""
+
     mmengine: bool = True
     """Run mmengine.analysis beside our own count."""
 
@@ -210,17 +230,24 @@ class LatencyOptions(_Section):
     """How speed is measured; without this section it is not."""
 
     threads: Annotated[int, Field(ge=1)] = 1
+    """Threads on a CPU."""
     runs: Annotated[int, Field(ge=3)] = 20
+    """Runs that are timed, of each entry."""
     warmup: Annotated[int, Field(ge=0)] = 2
+    """Runs before them that are not timed."""
     input: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (256, 256)
     """Height and width of the LR input."""
     precision: Literal['float32', 'float16', 'bfloat16'] = 'float32'
+    """Arithmetic of the timed runs."""
     channels_last: bool = False
+    """Images and weights with the channels innermost."""
     memory: bool = True
     """Measure the peak memory of one run beside the time."""
 
 
 class ReportOptions(_Section):
+    """What the report shows beside the tables."""
+
     images: Annotated[int, Field(ge=0)] | dict[Name, list[Name]] = 3
     """How many images a scale are shown side by side (those on which the entries differ most), or which of which set."""
     crop: Annotated[int, Field(ge=16)] = 96
@@ -230,24 +257,38 @@ class ReportOptions(_Section):
 
 
 class SignificanceOptions(_Section):
+    """The paired bootstrap over the images of a set."""
+
     resamples: Annotated[int, Field(ge=1000)] = 10_000
+    """How often the images are drawn anew."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Share of the draws that the interval covers."""
 
 
 class LeaderboardOptions(_Section):
+    """An option file of `rfdn leaderboard`."""
+
     name: Annotated[str, StringConstraints(pattern=r'^[\w.-]+$')]
-    sets: Annotated[dict[Name, SetOptions], Field(min_length=1)]
+    """Name of the board: its folder below results/leaderboard/."""
+    sets: dict[Name, SetOptions] = {}
+    """Test sets by name. Only a board of published rows alone needs none."""
     entries: Annotated[list[_Entry], Field(min_length=1)]
+    """What is compared."""
     metrics: dict[Name, dict[str, Any]] = {}
     """Further metrics for every entry, as in BasicSR's `val.metrics`: {niqe: {type: calculate_niqe, better: lower}}.
     `crop_border` is the scale where it is not given. `{type: pyiqa, metric: lpips}` runs a metric of pyiqa."""
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'
+    """`auto`: a GPU where there is one."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes on a CPU; as many as it has cores where not given."""
     complexity: ComplexityOptions = ComplexityOptions()
+    """Whether costs are counted in a second way."""
     latency: LatencyOptions | None = None
+    """How speed is measured; without this section it is not."""
     significance: SignificanceOptions = SignificanceOptions()
+    """When a difference is more than chance."""
     report: ReportOptions = ReportOptions()
+    """Images and text beside the tables."""
 
     @model_validator(mode='after')
     def _names_are_unique(self) -> LeaderboardOptions:
@@ -259,6 +300,12 @@ class LeaderboardOptions(_Section):
                 if (name, scale, kind) in seen:
                     raise ValueError(f'two entries are named {name!r} at x{scale}: rename one')
                 seen.add((name, scale, kind))
+        return self
+
+    @model_validator(mode='after')
+    def _measured_entries_have_sets(self) -> LeaderboardOptions:
+        if self.measured and not self.sets:
+            raise ValueError('sets is missing: name the test sets, for example {Set5: {hr: FOLDER, lr: FOLDER}}')
         return self
 
     @model_validator(mode='after')

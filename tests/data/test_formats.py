@@ -63,9 +63,7 @@ def tiff(
         return np.packbits(digits.reshape(rows.shape[0], -1).astype(np.uint8), axis=1).tobytes()
 
     planes = [samples[..., c : c + 1] for c in range(channels)] if planar else [samples]
-    strips = [
-        packed(plane[top : top + rows_per_strip]) for plane in planes for top in range(0, height, rows_per_strip)
-    ]
+    strips = [packed(plane[top : top + rows_per_strip]) for plane in planes for top in range(0, height, rows_per_strip)]
     strips = [zlib.compress(strip) if compression == 8 else strip for strip in strips]
     number, header = ('Q', 16) if big else ('I', 8)
     offsets = list(np.cumsum([header] + [len(strip) for strip in strips[:-1]]).astype(int))
@@ -195,7 +193,11 @@ def _png_cases() -> dict:
                     np.where(values == 1, 0, 255).astype(np.uint8),
                 ),
                 f'palette {name}': (png(values, bits, 3, interlaced, plte), palette[values], None),
-                f'palette {name}, alpha': (png(values, bits, 3, interlaced, plte + trns), palette[values], of_index[values]),
+                f'palette {name}, alpha': (
+                    png(values, bits, 3, interlaced, plte + trns),
+                    palette[values],
+                    of_index[values],
+                ),
             }
         for bits, rgba, rgb_8, alpha_8 in (
             (8, RGBA, RGB, ALPHA),
@@ -213,7 +215,11 @@ def _png_cases() -> dict:
                     np.where(is_level, 0, 255).astype(np.uint8),
                 ),
                 f'RGBA {name}': (png(rgba, bits, 6, interlaced), rgb_8, alpha_8),
-                f'grey and alpha {name}': (png(rgba[..., 2:], bits, 4, interlaced), grey_as_rgb(rgb_8[..., 2]), alpha_8),
+                f'grey and alpha {name}': (
+                    png(rgba[..., 2:], bits, 4, interlaced),
+                    grey_as_rgb(rgb_8[..., 2]),
+                    alpha_8,
+                ),
                 f'grey {name}': (png(rgba[..., 0], bits, 0, interlaced), grey_as_rgb(rgb_8[..., 0]), None),
                 f'grey {name}, transparent': (
                     png(rgba[..., 0], bits, 0, interlaced, one),
@@ -313,7 +319,16 @@ def test_a_tiff_is_turned_once(tmp_path, kind, orientation):
         tiff(GREY16[..., None] >> 2, 1, bits=14),
         tiff(RGB, 2, big=True, order='>'),
     ],
-    ids=['float RGB', 'float grey', '32 bits', 'signed 16', 'signed 8', 'planes of 16', '14 bits', 'big-endian BigTIFF'],
+    ids=[
+        'float RGB',
+        'float grey',
+        '32 bits',
+        'signed 16',
+        'signed 8',
+        'planes of 16',
+        '14 bits',
+        'big-endian BigTIFF',
+    ],
 )
 def test_what_no_decoder_here_reads_is_called_unsupported(data):
     with pytest.raises(ImageError) as caught:

@@ -52,7 +52,9 @@ def test_a_line_of_another_form_is_named(tmp_path, text, message):
 
 
 def test_lines_of_basicsr_are_read(tmp_path):
-    (tmp_path / 'meta_info.txt').write_text('0001_s001.png (480,480,3) 1\n0001_s001.png (480,480,3) 1\r\nb.jpg (5,6,1) 9')
+    (tmp_path / 'meta_info.txt').write_text(
+        '0001_s001.png (480,480,3) 1\n0001_s001.png (480,480,3) 1\r\nb.jpg (5,6,1) 9'
+    )
     found = read_meta_info(tmp_path)
     assert found.shapes == {'0001_s001': (480, 480, 3), 'b': (5, 6, 1)}
     assert found.repeated == [(2, '0001_s001')] and found.bad_lines == []
@@ -63,7 +65,12 @@ def test_what_is_not_an_lmdb_is_one_line(tmp_path):
     (tmp_path / 'file.lmdb').write_bytes(b'x')
     (tmp_path / 'text.lmdb').mkdir()
     (tmp_path / 'text.lmdb/data.mdb').write_text('version https://git-lfs.github.com/spec/v1\n' * 300)
-    messages = {'no': 'does not exist', 'empty': 'has no data.mdb', 'file': 'is not a folder', 'text': 'cannot be opened'}
+    messages = {
+        'no': 'does not exist',
+        'empty': 'has no data.mdb',
+        'file': 'is not a folder',
+        'text': 'cannot be opened',
+    }
     for name, message in messages.items():
         with pytest.raises(RFDNError, match=message) as caught:
             open_lmdb(tmp_path / f'{name}.lmdb')

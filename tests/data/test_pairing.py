@@ -95,7 +95,9 @@ def test_pairs_that_a_camera_has_turned(tmp_path, which):
         is_turned = which == 'both' or folder == 'HR'
         stored = np.rot90(image) if is_turned else image
         settings = {'exif': exif} if is_turned else {}
-        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / folder / 'a.jpg', quality=100, subsampling=0, **settings)
+        Image.fromarray(np.ascontiguousarray(stored)).save(
+            tmp_path / folder / 'a.jpg', quality=100, subsampling=0, **settings
+        )
     assert image_size(tmp_path / 'HR/a.jpg') == (60, 80)
     test_set = open_set('Small', SetOptions(**section), 2)
     assert check_pair(test_set, 0)['difference'] < 3

@@ -166,7 +166,10 @@ def test_a_loop_prepares_each_image_once(tmp_path):
     ('options', 'unused'),
     [
         (['--folders', '--shard', '1/2'], ['--shard']),
-        (['--folders', '--crop-size', '48', '--step', '24', '--encoding', 'bmp'], ['--crop-size', '--step', '--encoding']),
+        (
+            ['--folders', '--crop-size', '48', '--step', '24', '--encoding', 'bmp'],
+            ['--crop-size', '--step', '--encoding'],
+        ),
         (['--folders', '--level', '3', '--border', 'replicate'], []),
         (['--crop-size', '0', '--step', '24'], ['--step']),
         (['--encoding', 'bmp', '--level', '9'], ['--level']),

@@ -98,7 +98,12 @@ def test_sizes_fixed_by_a_runtime_change_nothing(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ('format', 'precision'),
-    [(name, precision) for name, format in MODELS.items() for precision in format.precisions if precision in ('fp16', 'bf16')],
+    [
+        (name, precision)
+        for name, format in MODELS.items()
+        for precision in format.precisions
+        if precision in ('fp16', 'bf16')
+    ],
 )
 def test_sixteen_bits(format: str, precision: str, tmp_path: Path) -> None:
     require(format)

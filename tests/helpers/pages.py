@@ -56,6 +56,11 @@ class Block:
         """Modules without which it is not run."""
         return self.mark.removeprefix('needs:').split() if self.mark.startswith('needs:') else []
 
+    @property
+    def file(self) -> str:
+        """The name under which the reader saves it, or ''."""
+        return self.mark.removeprefix('file:').strip() if self.mark.startswith('file:') else ''
+
     def commands(self) -> list[str]:
         """The lines of a bash block, continued ones joined, without comments and empty ones."""
         lines = self.text.replace('\\\n', ' ').splitlines()
