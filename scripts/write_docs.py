@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write what the pages take from elsewhere: docs/options.md from the schemas, and the tables of results from the cards.
 
-Run `python scripts/write_docs.py` after a change to the options or to the shipped weights, and commit what it wrote;
+Run `python scripts/write_docs.py` after `scripts/write_options.py`, or after a change of the shipped weights, and commit what it wrote;
 `tests/docs` fails where the two differ.
 """
 
@@ -139,11 +139,10 @@ def _registered(choices: list[Schema], names: list[str] | None = None) -> str:
 def options_page() -> str:
     """The text of docs/options.md."""
     from rfdn_plugin.archs import NETWORKS
-    from rfdn_plugin.cli.information import schema_of
 
     parts = [HEAD.rstrip()]
     for kind, title in TITLES.items():
-        schema = schema_of(kind)
+        schema = json.loads((REPOSITORY / f'options/schemas/{kind}.json').read_text(encoding='utf-8'))
         parts += [f'## {title}', *Page(schema).sections()]
         if kind == 'train':
             networks = schema['properties']['network_g']['oneOf']
