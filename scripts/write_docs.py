@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write what the pages take from elsewhere: docs/options.md from the schemas, and the tables of results from the cards.
 
-Run `python scripts/write_docs.py` after `scripts/write_options.py`, or after a change of the shipped weights, and commit what it wrote;
-`tests/docs` fails where the two differ.
+Run `python scripts/write_docs.py` after `scripts/write_options.py`, or after a change of the shipped weights, and
+commit what it wrote; `tests/docs` fails where the two differ.
 """
 
 from __future__ import annotations
