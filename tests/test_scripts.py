@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY
+from helpers.pages import PAGES
 
 
 def run(*words: object, **settings) -> subprocess.CompletedProcess:
@@ -25,19 +26,18 @@ def test_shell_scripts_parse_and_can_be_run(path: Path):
     assert os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize(
-    'page', [REPOSITORY / 'README.md', *sorted(REPOSITORY.glob('docs/*.md'))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_pages_link_to_what_is_there(page: Path):
     links = re.findall(r'\]\(([^)#\s]+)', page.read_text(encoding='utf-8'))
     missing = [link for link in links if '://' not in link and not (page.parent / link).exists()]
     assert not missing
 
 
-def test_the_readme_names_files_that_are_there():
-    text = (REPOSITORY / 'README.md').read_text(encoding='utf-8')
-    named = set(re.findall(r'(?:-opt |`)((?:options|scripts|docs)/[\w./-]+\.\w+)', text))
-    assert len(named) > 6 and [path for path in sorted(named) if not (REPOSITORY / path).exists()] == []
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_pages_name_files_that_are_there(page: Path):
+    text = page.read_text(encoding='utf-8')
+    named = set(re.findall(r'(?:-opt |`)((?:options|scripts|docs|tests|rfdn_plugin)/[\w./-]+\.\w+)', text))
+    assert [path for path in sorted(named) if not (REPOSITORY / path).exists() and 'NAME' not in path] == []
 
 
 def test_ci_is_the_test_command():
