@@ -19,6 +19,7 @@ from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
     export,
     information,
     leaderboard,
+    options,
     training,
     upscale,
     weights,

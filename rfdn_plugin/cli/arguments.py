@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rfdn_plugin.utils.errors import UsageError
+
+
+# --- option files ---------------------------------------------------------------------------------------------------
+def option_file(given: str, kind: str | None = None) -> str:
+    """The option file that a command was given by its path or by the short name of a shipped one, which is then said.
+
+    Raises:
+        RFDNError: As `options.shipped.find_option_file`.
+    """
+    from rfdn_plugin.options.shipped import find_option_file
+
+    path = str(find_option_file(given, kind))
+    if path != str(Path(given)):
+        print(f'-opt {given}: the shipped file {path}', file=sys.stderr)
+    return path
 
 
 # --- weights -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rfdn_plugin.cli.arguments import option_file
 from rfdn_plugin.cli.registry import Action, command
 
 if TYPE_CHECKING:
@@ -18,18 +19,19 @@ if TYPE_CHECKING:
 @command('doctor', 'what is wrong with this installation, and its cure')
 def _doctor(parser: argparse.ArgumentParser) -> Action:
     """Look at packages, processor, GPU and disks, and at what an option file asks of them. Exit code 1: a problem."""
-    parser.add_argument('-opt', type=Path, metavar='FILE', help='an option file: its GPUs, its data, its disks')
+    parser.add_argument('-opt', metavar='FILE', help='an option file: its GPUs, its data, its disks')
     parser.add_argument('--json', action='store_true', help='the findings as JSON')
 
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.utils.installation import examine
 
+        path = None if args.opt is None else option_file(args.opt)
         found = examine()
-        if args.opt is not None:
+        if path is not None:
             from rfdn_plugin.options.yaml_io import read_yaml
 
             gpus = next((finding.count for finding in found if finding.subject == 'gpu'), 0)
-            found += check_options(args.opt, read_yaml(args.opt), gpus)
+            found += check_options(Path(path), read_yaml(path), gpus)
         if args.json:
             print(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
         else:

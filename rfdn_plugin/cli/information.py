@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.cli.registry import Action, command
-
-KINDS = ('train', 'test', 'leaderboard')
-"""Of option files."""
+from rfdn_plugin.options.shipped import KINDS
 
 
 @command('list', 'the registered networks with parameters and multi-adds')

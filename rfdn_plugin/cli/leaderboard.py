@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rfdn_plugin.cli.arguments import at_least_one
+from rfdn_plugin.cli.arguments import at_least_one, option_file
 from rfdn_plugin.cli.registry import Action, command
 
 
 @command('leaderboard', 'measure entries on test sets: quality, cost, significance')
 def _leaderboard(parser: argparse.ArgumentParser) -> Action:
     """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file, see options/leaderboard/')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file, or a shipped one (rfdn options list)')
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
     )
@@ -25,7 +25,7 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         from rfdn_plugin.leaderboard.options import load_options
         from rfdn_plugin.leaderboard.report.tables import print_board
 
-        options = load_options(args.opt)
+        options = load_options(option_file(args.opt, 'leaderboard'))
         out = args.out or Path('results') / 'leaderboard' / options.name
         board = run_leaderboard(options, out, args.workers)
         print_board(board)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rfdn_plugin.cli.arguments import option_file
 from rfdn_plugin.cli.registry import Action, command
 
 
@@ -21,6 +22,7 @@ def _train(parser: argparse.ArgumentParser) -> Action:
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.training.run import train
 
+        args.opt = option_file(args.opt, 'train')
         return train(args)
 
     return run
@@ -36,6 +38,7 @@ def _test(parser: argparse.ArgumentParser) -> Action:
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.training.run import test
 
+        args.opt = option_file(args.opt, 'test')
         return test(args)
 
     return run

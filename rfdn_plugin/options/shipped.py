@@ -1,0 +1,156 @@
+"""The option files that come with this package, by short names: no checkout is needed to train.
+
+In a checkout they lie in options/, in an installed package in rfdn_plugin/option_files, in the same tree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.files import atomic_write
+
+KINDS = ('train', 'test', 'leaderboard')
+"""Kinds of option files: the command that reads them, and their folder."""
+_NEAR = 5
+
+
+@dataclass(frozen=True)
+class ShippedFile:
+    """An option file of this package.
+
+    Attributes:
+        name: Its path below the folder of option files, as `train/RFDN/train_RFDN_x2_scratch.yml`.
+        path: The file.
+    """
+
+    name: str
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return self.name.split('/')[0]
+
+    @property
+    def title(self) -> str:
+        """What its first comment says, without the line that names the schema."""
+        with open(self.path, encoding='utf-8') as stream:
+            return next(line[1:].strip() for line in stream if not line.startswith('# yaml-language-server'))
+
+
+def options_folder() -> Path:
+    """Path of the folder with the shipped option files and their schemas."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / 'option_files'
+    return installed if installed.is_dir() else package.parent / 'options'
+
+
+def shipped_files() -> list[ShippedFile]:
+    """All option files of this package, by kind and name."""
+    folder = options_folder()
+    return [
+        ShippedFile(path.relative_to(folder).as_posix(), path)
+        for kind in KINDS
+        for path in sorted((folder / kind).rglob('*.yml'))
+    ]
+
+
+def find_option_file(given: str | Path, kind: str | None = None) -> Path:
+    """The option file that a command was given: the file of that path or, where there is none, a shipped one.
+
+    Args:
+        given: A path, or the end of a shipped file's name: `RFDN/train_RFDN_x2_scratch.yml`, `train_RFDN_x2_scratch`,
+            also with the `options/` of a checkout before it.
+        kind: Of `KINDS`, which command asks; None for any.
+
+    Raises:
+        RFDNError: There is no such file, or the name fits several shipped ones or one of another kind.
+    """
+    path = Path(given)
+    if path.exists():
+        return path
+    fitting = [file for file in shipped_files() if _fits(file, str(given))]
+    of_kind = [file for file in fitting if kind in (None, file.kind)]
+    if len(of_kind) == 1:
+        return of_kind[0].path
+    if of_kind:
+        names = ', '.join(file.name for file in of_kind)
+        raise RFDNError(f'no option file {given} here, and several shipped ones are named so: say which of {names}.')
+    if fitting:
+        raise RFDNError(
+            f'{given} is an option file of rfdn {fitting[0].kind} ({fitting[0].path}): name one of rfdn {kind}.'
+        )
+    raise RFDNError(
+        f'no option file {given} in {Path.cwd()}, and none of that name is shipped{_near(str(given), kind)}: '
+        'check the path, or see rfdn options list.'
+    )
+
+
+def copy_option_files(names: list[str], folder: Path, *, overwrite: bool) -> list[Path]:
+    """Copy shipped option files, with their tree and with the schemas that their first lines name.
+
+    Args:
+        names: Ends of shipped files' names as in `find_option_file`, or of their folders (`RFDN`, `train/quickstart`).
+        folder: Gets `train/RFDN/....yml` and `schemas/`; made where missing.
+        overwrite: Whether files that are there and differ are replaced.
+
+    Returns:
+        The option files below `folder`.
+
+    Raises:
+        RFDNError: A name fits nothing, or files would be replaced; before anything is written.
+    """
+    chosen: dict[str, Path] = {}
+    for name in names:
+        fitting = [file for file in shipped_files() if _fits(file, name) or _fits_folder(file, name)]
+        if not fitting:
+            raise RFDNError(
+                f'no shipped option file or folder is named {name}{_near(name, None)}: see rfdn options list.'
+            )
+        chosen |= {file.name: file.path for file in fitting}
+    schemas = {f'schemas/{name.split("/")[0]}.json' for name in chosen}
+    sources = chosen | {name: options_folder() / name for name in schemas}
+    changed = {
+        folder / name: source.read_bytes()
+        for name, source in sources.items()
+        if not (folder / name).is_file() or (folder / name).read_bytes() != source.read_bytes()
+    }
+    if there := [path for path in changed if path.exists() and not overwrite]:
+        others = f' and {len(there) - 1} more' if len(there) > 1 else ''
+        raise RFDNError(f'{there[0]}{others} differs from the shipped file: give --overwrite, or another -o.')
+    for path, content in changed.items():
+        with atomic_write(path) as stream:
+            stream.write(content)
+    return [folder / name for name in chosen]
+
+
+def _parts(name: str) -> list[str]:
+    parts = Path(name.removesuffix('.yml').removesuffix('.yaml')).as_posix().split('/')
+    return parts[1:] if parts[0] == 'options' and len(parts) > 1 else parts
+
+
+def _fits(file: ShippedFile, given: str) -> bool:
+    """Whether the name ends as `given`, folder by folder."""
+    parts = _parts(given)
+    return _parts(file.name)[-len(parts) :] == parts
+
+
+def _fits_folder(file: ShippedFile, given: str) -> bool:
+    """Whether one of its folders is named so; a name that ends in .yml is a file's."""
+    if given.endswith('.yml'):
+        return False
+    parts = _parts(given)
+    folders = _parts(file.name)[:-1]
+    return any(folders[: depth + 1][-len(parts) :] == parts for depth in range(len(folders)))
+
+
+def _near(given: str, kind: str | None) -> str:
+    """The shipped names that are written most alike, as ` (near: A, B)`."""
+    wanted = _parts(given)[-1].lower()
+    names = {file.name: _parts(file.name)[-1].lower() for file in shipped_files() if kind in (None, file.kind)}
+    nearest = difflib.get_close_matches(wanted, names.values(), n=_NEAR, cutoff=0.6)
+    found = [name for near in dict.fromkeys(nearest) for name, stem in names.items() if stem == near]
+    return f' (near: {", ".join(found[:_NEAR])})' if found else ''
