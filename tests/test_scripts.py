@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,27 +51,3 @@ def test_install_says_which_python_it_wants(tmp_path: Path):
         (tools / tool).symlink_to(found)
     result = run(REPOSITORY / 'scripts/install.sh', tmp_path / 'venv', env={'PATH': str(tools)})
     assert result.returncode != 0 and 'Python 3.10 to 3.14' in result.stderr and not (tmp_path / 'venv').exists()
-
-
-def test_the_quickstarts_photographs(tmp_path: Path):
-    result = run(sys.executable, REPOSITORY / 'scripts/quickstart.py', 'photographs', tmp_path)
-    assert result.returncode == 0, result.stderr
-    train, held_out = ({path.name for path in (tmp_path / part).iterdir()} for part in ('train', 'heldout'))
-    assert len(train) >= 5 and len(held_out) >= 3 and not train & held_out
-
-
-@pytest.mark.parametrize(('gain', 'code'), [(0.31, 0), (0.29, 1)])
-def test_the_quickstarts_verdict(tmp_path: Path, gain: float, code: int):
-    entries = [
-        {
-            'type': kind,
-            'scale': scale,
-            'sets': {'heldout': {'psnr_y': 30 + (gain if kind == 'RFDN' and scale == 3 else better)}},
-        }
-        for scale in (2, 3, 4)
-        for kind, better in (('bicubic', 0), ('RFDN', 1))
-    ]
-    path = tmp_path / 'leaderboard.json'
-    path.write_text(json.dumps({'environment': {}, 'entries': entries}))
-    result = run(sys.executable, REPOSITORY / 'scripts/quickstart.py', 'verdict', path)
-    assert result.returncode == code and f'{gain:+.2f} dB' in result.stdout

@@ -20,6 +20,7 @@ from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
     information,
     leaderboard,
     options,
+    quickstart,
     training,
     upscale,
     weights,
