@@ -24,9 +24,10 @@ from rfdn_plugin.data.decoder_messages import decoder_messages
 from rfdn_plugin.data.image_files import IMAGE_SUFFIXES, SUFFIXES_OF_FORMATS, find_images, is_side_file, is_special
 from rfdn_plugin.data.image_policy import POLICY, ImageError
 from rfdn_plugin.data.raw_formats import (
-    PNG_SIGNATURE,
+    HEIC_BRANDS,
     TIFF_SIGNATURES,
     Tiff,
+    begins_like_an_image,
     decode_pnm,
     has_zeroed_stretch,
     png_transparent_grey,
@@ -50,7 +51,6 @@ __all__ = [
     'read_stored',
 ]
 
-_SIGNATURES = (PNG_SIGNATURE, b'\xff\xd8\xff', b'GIF8', b'BM', *TIFF_SIGNATURES, b'RIFF')
 _LFS_POINTER = b'version https://git-lfs'
 _OPENCV_MODES = {'1', 'L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B', 'I;16L', 'I'}
 _GREY_MODES = {'1', 'L', 'LA', 'La'}
@@ -179,7 +179,9 @@ def _open_header(data: bytes, most_pixels: int | None) -> Image.Image:
     except UnidentifiedImageError as error:
         if data.startswith(TIFF_SIGNATURES) and Tiff(data).is_readable:
             raise ImageError('unsupported', f'TIFF of {Tiff(data).bits} bits') from error
-        raise ImageError('damaged' if data.startswith(_SIGNATURES) else 'not-a-image') from error
+        if data[4:8] == b'ftyp' and data[8:12] in HEIC_BRANDS:
+            raise ImageError('unsupported', 'HEIC') from error
+        raise ImageError('damaged' if begins_like_an_image(data) else 'not-a-image') from error
     except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
 
@@ -226,7 +228,7 @@ def _decode(data: bytes, header: Image.Image) -> _Pixels:
     if header.format == 'PPM' and data[1:2] in b'123456':
         return _decode_pnm(data)
     is_jpeg = header.format in ('JPEG', 'MPO')
-    if is_jpeg and has_zeroed_stretch(data):
+    if has_zeroed_stretch(data, header.format or '', header.info):
         raise ImageError('damaged', 'a stretch of zeros in its pixels')
     several = getattr(header, 'n_frames', 1) > 1
     if header.mode not in _OPENCV_MODES or (several and header.format != 'MPO'):
@@ -318,7 +320,7 @@ def _decode_tiff(data: bytes, size: tuple[int, int]) -> _Pixels:
         with decoder_messages():  # Pillow raises what libtiff also prints
             pixels, alpha, notices = _decode_with_pillow(header)
         if tiff.has_damaged_strip:
-            raise ImageError('damaged', 'a deflated strip fails its checksum')
+            raise ImageError('damaged', 'a strip fails its checksum, or holds a stretch of zeros')
         is_jpeg = tiff.compression in (6, 7)
         return pixels, alpha, notices + (_decode_with_opencv(data)[1] if is_jpeg else [])
     try:

@@ -115,18 +115,17 @@ def judge_resize(hr: np.ndarray, lr: np.ndarray, scale: int, cut: Edges = WHOLE)
         scale: The whole factor between them.
         cut: The edges behind which the whole image may have gone on.
     """
-    differences: dict[str, float] = {}
-    for region in dict.fromkeys((WHOLE, cut)):
-        inside = region.inside(lr.shape)
-        if lr[inside].size == 0:
-            return Resize('unknown', 0.0)
-        for border in BORDERS:
-            for made in _made(hr, lr.shape, scale, border):
-                difference = _mean_difference(made[inside], lr[inside])
-                if difference == 0:
-                    return Resize(border, 0.0)
-                differences[border] = min(difference, differences.get(border, difference))
-    return Resize('other', min(differences.values()))
+    regions = [region.inside(lr.shape) for region in dict.fromkeys((WHOLE, cut))]
+    if not all(lr[inside].size for inside in regions):
+        return Resize('unknown', 0.0)
+    differences: list[float] = []
+    for border in BORDERS:  # a smooth sub-image may equal the other rule at edges that were cut
+        for made in _made(hr, lr.shape, scale, border):
+            found = [_mean_difference(made[inside], lr[inside]) for inside in regions]
+            if 0 in found:
+                return Resize(border, 0.0)
+            differences += found
+    return Resize('other', min(differences))
 
 
 def _made(hr: np.ndarray, lr_shape: tuple[int, ...], scale: int, border: Literal['symmetric', 'replicate']) -> Iterator:

@@ -1,11 +1,12 @@
-"""What Pillow and OpenCV leave out or read wrongly, taken from the bytes of a file: TIFF tags, PNM, PNG, JPEG."""
+"""What Pillow and OpenCV leave out or read wrongly, taken from the bytes of a file: TIFF tags, PNM, PNG, AVIF, JPEG."""
 
 from __future__ import annotations
 
 import re
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,15 @@ from rfdn_plugin.data.image_policy import ImageError
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')
+"""What stands at byte 8 of the photographs of telephones, behind `ftyp`."""
+_JPEG_2000 = (b'\0\0\0\x0cjP  ', b'\xffO\xffQ')
+_SIGNATURES = (PNG_SIGNATURE, *TIFF_SIGNATURES, *_JPEG_2000, b'\xff\xd8\xff', b'GIF8', b'BM', b'RIFF')
+
+
+def begins_like_an_image(data: bytes) -> bool:
+    """Whether a file has the signature of a format that is read here."""
+    return data.startswith(_SIGNATURES) or data[4:12] in (b'ftypavif', b'ftypavis')
 
 
 # --- TIFF 6.0, and BigTIFF with numbers of 8 bytes ---------------------------------------------------------------------
@@ -59,13 +69,19 @@ class Tiff:
 
     @property
     def has_damaged_strip(self) -> bool:
-        """Whether a deflated strip or tile fails its own checksum; libtiff leaves that of the last one unread."""
-        if self.compression not in (8, 32946):
+        """Whether a deflated strip or tile fails its own checksum (libtiff leaves that of the last one unread), or one
+        of PackBits has more zeros than it writes: a run of equal bytes takes two."""
+        if self.compression not in (8, 32946, 32773):
             return False
         offsets = self._values(273) or self._values(324)
         for start, length in zip(offsets, self._values(279) or self._values(325), strict=False):
+            strip = self._data[start : start + length]
+            if self.compression == 32773:
+                if bytes(_SECTOR) in strip:
+                    return True
+                continue
             try:
-                zlib.decompress(self._data[start : start + length])
+                zlib.decompress(strip)
             except zlib.error:
                 return True
         return False
@@ -187,11 +203,35 @@ def png_transparent_grey(data: bytes) -> int | None:
     return None
 
 
-# --- JPEG ------------------------------------------------------------------------------------------------------------
-_LONG_RUN = 64  # zero bytes: more than two blocks
+# --- stretches of zeros ------------------------------------------------------------------------------------------------
+_SECTOR = 256
+"""Zero bytes: half of the smallest block of a disk, and five times the longest run seen in flat images (51)."""
+_LONG_RUN = 64
+"""Zero bytes in a baseline JPEG: more than two blocks."""
 
 
-def has_zeroed_stretch(data: bytes) -> bool:
+def has_zeroed_stretch(data: bytes, form: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether zeros stand in the pixels of a JPEG, AVIF or JPEG 2000 file where no encoder writes them.
+
+    The codes of AVIF and JPEG 2000 adapt to whatever comes often, those of a JPEG are looked at. In WebP flat images
+    have stretches of kilobytes, and formats without compression hold black as zeros.
+
+    Args:
+        data: The file.
+        form: Its format by Pillow's name.
+        metadata: What Pillow found beside the pixels; EXIF, XMP and a colour profile may hold anything.
+    """
+    if form in ('JPEG', 'MPO'):
+        return _has_zeroed_blocks(data)
+    if form not in ('AVIF', 'JPEG2000') or bytes(_SECTOR) not in data:
+        return False
+    parts = [part for part in metadata.values() if isinstance(part, bytes) and len(part) >= _SECTOR]
+    for part in sorted(parts, key=len, reverse=True):
+        data = data.replace(part, b'')
+    return bytes(_SECTOR) in data
+
+
+def _has_zeroed_blocks(data: bytes) -> bool:
     """Whether a stretch of zeros stands in the pixels of a baseline JPEG whose Huffman codes cannot give one.
 
     Where the decoder finds as many blocks behind the stretch as were lost in it, it has nothing to warn of. Zeros are the

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 # What Pillow raises for a file that is not as its format demands.
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error)
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error)
 _EXIF_ORIENTATION = 0x0112
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -11,7 +12,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from rfdn_plugin.cli import main
 from rfdn_plugin.data.decoder_messages import decoder_messages
@@ -432,7 +433,14 @@ CHECKED = {
     'TIFF LZW': {'compression': 'tiff_lzw'},
     'TIFF deflate': {'compression': 'tiff_adobe_deflate'},
     'TIFF JPEG': {'compression': 'jpeg'},
+    'TIFF PackBits': {'compression': 'packbits'},
+    'JPEG2000': {},
+    'JPEG2000 lossy': {'irreversible': True, 'quality_layers': [20]},
+    **({'AVIF': {}, 'AVIF high': {'quality': 98}} if features.check('avif') else {}),
 }
+"""Those of which damage can be seen; the others have no checksum, or decoders that do not tell."""
+OF_A_SECTOR = [name for name in CHECKED if name.startswith(('JPEG2000', 'AVIF')) or name.endswith('PackBits')]
+AVIF = pytest.param('AVIF', marks=pytest.mark.skipif(not features.check('avif'), reason='Pillow without AVIF'))
 
 
 @pytest.mark.parametrize('at', [0.3, 0.5, 0.95])  # a few per cent of the places in JPEG show nothing, by chance
@@ -440,7 +448,7 @@ CHECKED = {
 def test_a_zeroed_stretch_is_damage(name, at, capfd):
     data = bytearray(saved(PHOTOGRAPH, name.split()[0], **CHECKED[name]))
     assert decode_image(bytes(data)).notices in ((), ('palette',))
-    start, length = int(len(data) * at), max(len(data) // 50, 8)
+    start, length = int(len(data) * at), 300 if name in OF_A_SECTOR else max(len(data) // 50, 8)
     data[start : start + length] = bytes(length)
     with pytest.raises(ImageError) as caught:
         decode_image(bytes(data))
@@ -475,6 +483,47 @@ def test_flat_images_are_not_taken_for_damaged(colour, settings):
     flat.paste(PHOTOGRAPH, (50, 20))
     for quality in (10, 75, 98):
         assert decode_image(saved(flat, 'JPEG', quality=quality, **settings)).notices == ()
+
+
+@pytest.mark.parametrize('form', ['JPEG2000', AVIF])
+def test_zeros_that_are_right_are_no_damage(form):
+    """Flat images, and metadata that is padded with zeros."""
+    flat = Image.new('RGB', (400, 300), (255, 255, 255))
+    assert decode_image(saved(flat, form)).rgb.min() == 255
+    flat.paste(PHOTOGRAPH, (50, 20))
+    assert decode_image(saved(flat, form)).notices == ()
+    if form == 'AVIF':
+        exif = Image.Exif()
+        exif[0x010E] = 'x' + '\0' * 2000 + 'x'
+        assert decode_image(saved(flat, form, exif=exif.tobytes())).notices == ()
+
+
+@pytest.mark.parametrize('form', ['BMP', 'PPM', 'WEBP', 'JPEG2000', AVIF, 'TIFF', 'GIF', 'PNG', 'JPEG'])
+@pytest.mark.parametrize('kept', [0.1, 0.6, 0.97])
+def test_a_file_that_was_cut_short_is_damaged(form, kept):
+    data = saved(PHOTOGRAPH, form)
+    with pytest.raises(ImageError) as caught:
+        decode_image(data[: int(len(data) * kept)])
+    assert caught.value.kind == 'damaged'
+
+
+def test_a_photograph_of_a_telephone_is_told():
+    """HEIC under the name of a JPEG, as some programs copy it."""
+    with pytest.raises(ImageError, match='HEIC') as caught:
+        decode_image(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100), '.jpg')
+    assert caught.value.kind == 'unsupported'
+
+
+@pytest.mark.parametrize('form', ['WEBP', 'JPEG2000', AVIF, 'TGA', 'BMP', 'PPM', 'GIF', 'TIFF'])
+def test_noise_in_a_file_is_an_image_or_damage(form):
+    """Never an exception of the decoder's own."""
+    whole, numbers = saved(PHOTOGRAPH, form), np.random.default_rng(0)
+    for _ in range(12):
+        data = bytearray(whole)
+        start = int(numbers.integers(len(data)))
+        data[start : start + 40] = numbers.bytes(min(40, len(data) - start))
+        with contextlib.suppress(ImageError):
+            decode_image(bytes(data))
 
 
 def test_damage_that_only_the_decoder_tells_of_is_found_by_every_command(tmp_path, capsys):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from helpers.images import photograph, quiet, spec_for, write
 
@@ -38,6 +39,16 @@ def test_a_cut_anywhere_is_recognised_and_one_wrong_pixel_too(scale, border, sid
         wrong = low.copy()
         wrong[side // 2, side // 2, 1] ^= 1
         assert judge_resize(high, wrong, scale, edges).source == 'other'
+
+
+def test_edges_that_were_cut_tell_nothing_about_the_border():
+    """What lies outside of this sub-image repeats its edge: the other rule gives it as a whole image too."""
+    hr = np.repeat(photograph(1, 1, 64), 64, axis=0)
+    hr[:, :17], hr[:, 47:] = hr[:, 16:17], hr[:, 47:48]
+    high, low = hr[16:48, 16:48], downscale(hr, 2)[8:24, 8:24]
+    assert np.array_equal(downscale(high, 2, 'replicate'), low) and not np.array_equal(downscale(high, 2), low)
+    assert judge_resize(high, low, 2, ALL) == ('symmetric', 0.0)
+    assert judge_resize(high, low, 2, WHOLE) == ('replicate', 0.0)
 
 
 def test_an_lr_that_is_all_edge_is_not_judged():
