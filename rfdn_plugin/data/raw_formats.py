@@ -210,7 +210,7 @@ _LONG_RUN = 64
 """Zero bytes in a baseline JPEG: more than two blocks."""
 
 
-def has_zeroed_stretch(data: bytes, form: str, metadata: Mapping[str, Any]) -> bool:
+def has_zeroed_stretch(data: bytes, form: str, metadata: Mapping[Any, Any]) -> bool:
     """Whether zeros stand in the pixels of a JPEG, AVIF or JPEG 2000 file where no encoder writes them.
 
     The codes of AVIF and JPEG 2000 adapt to whatever comes often, those of a JPEG are looked at. In WebP flat images
