@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 
 from helpers import REPOSITORY
-from helpers.processes import Outcome, run_code
+from helpers.processes import Outcome, Running, run_code
 
 TRAIN = 'options/train/RFDN/train_RFDN_x{scale}_{kind}.yml'
 
@@ -39,17 +37,19 @@ def small(tiny_data: Path, photographs: Path, scale: int = 2, **changes: object)
     return [f'{key}={value}' for key, value in entries.items()]
 
 
-def rfdn(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
-    """Run the command in a process of its own, below `cwd`."""
-    words = [str(argument) for argument in arguments]
-    code = f"""
-        import sys, torch
-        torch.set_num_threads(1)
-        sys.argv = ['rfdn', *{words!r}]
+def command(*arguments: object) -> str:
+    """Code that runs the command in a process forked from the loaded server."""
+    return f"""
+        import sys
         from rfdn_plugin.cli import main
+        sys.argv = ['rfdn', *{[str(argument) for argument in arguments]!r}]
         sys.exit(main())
     """
-    return run_code(code, cwd=cwd, timeout=timeout)
+
+
+def rfdn(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
+    """Run the command in a process of its own, below `cwd`."""
+    return run_code(command(*arguments), cwd=cwd, timeout=timeout, loaded=True)
 
 
 def option_file(scale: int = 2) -> Path:
@@ -87,25 +87,13 @@ def long_run(tiny_data: Path, photographs: Path, iterations: int, workers: int, 
     return small(tiny_data, photographs, **{**entries, **changes})
 
 
-def start(cwd: Path, changes: list[str], *flags: str) -> subprocess.Popen:
-    """`rfdn train` as a process that can be killed."""
-    command = [
-        sys.executable,
-        '-m',
-        'rfdn_plugin',
-        'train',
-        '-opt',
-        str(option_file()),
-        *flags,
-        '--force_yml',
-        *changes,
-    ]
-    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
-    with open(cwd / 'output.log', 'a') as log:
-        return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
+def start(cwd: Path, changes: list[str], *flags: str) -> Running:
+    """`rfdn train` as a process that can be killed; it writes to `output.log`."""
+    code = command('train', '-opt', option_file(), *flags, '--force_yml', *changes)
+    return Running(code, cwd, cwd / 'output.log')
 
 
-def wait_for_iteration(process: subprocess.Popen, cwd: Path, iteration: int) -> bool:
+def wait_for_iteration(process: Running | subprocess.Popen, cwd: Path, iteration: int) -> bool:
     """Whether the run logged that iteration before it ended by itself."""
     deadline = time.monotonic() + 300
     while process.poll() is None:

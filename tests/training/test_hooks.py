@@ -14,8 +14,7 @@ from rfdn_plugin.training.hooks import ExperimentName
 
 TWO = {'train:total_iter': 2, 'val:val_freq': 2, 'logger:save_checkpoint_freq': 2}
 SPY = """
-    import os, runpy, sys, torch
-    torch.set_num_threads(1)
+    import os, runpy, sys
     import rfdn_plugin, basicsr
     import basicsr.data.prefetch_dataloader as prefetch
     from basicsr.utils import logger
@@ -75,6 +74,7 @@ def test_importing_the_plugin_leaves_other_trainings_their_own(tmp_path, tiny_da
     assert {{name: vars(basicsr.train)[name] for name in own}} == own
     """,
         cwd=tmp_path,
+        loaded=True,
     )
 
 
@@ -94,6 +94,7 @@ def test_basicsrs_own_script_trains_ours_and_resumes_it(tmp_path, tiny_data, pho
     assert seen == [{OURS_ARE!r}] * 2, seen
     """,
         cwd=tmp_path,
+        loaded=True,
     )
     latest = torch.load(tmp_path / 'experiments/ours/models/net_g_latest.pth', weights_only=True)
     assert latest['metadata']['iterations'] == '4'
@@ -132,8 +133,7 @@ def test_a_lock_that_was_lost_stops_the_training(tmp_path, tiny_data, photograph
     words = ['train', '-opt', str(option_file()), '--force_yml', *changes]
     assert_runs(
         f"""
-        import os, torch
-        torch.set_num_threads(1)
+        import os
         from rfdn_plugin.cli import main
         from rfdn_plugin.models.rfdn_model import RFDNModel
 
@@ -146,6 +146,7 @@ def test_a_lock_that_was_lost_stops_the_training(tmp_path, tiny_data, photograph
         assert main({words!r}) == 1
         """,
         cwd=tmp_path,
+        loaded=True,
     )
     models = tmp_path / 'experiments/train_RFDN_x2_scratch/models'
     assert [path.name for path in models.iterdir()] == ['net_g_5.pth']

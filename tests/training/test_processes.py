@@ -37,8 +37,7 @@ class Training:
         for rank in range(processes):
             self._output(rank).write_text('')
             code = f"""
-                import os, sys, torch
-                torch.set_num_threads(1)
+                import os, sys
                 log = os.open({str(self._output(rank))!r}, os.O_WRONLY | os.O_APPEND)
                 os.dup2(log, 1), os.dup2(log, 2)
                 print('PID', os.getpid(), flush=True)
@@ -48,7 +47,7 @@ class Training:
             """
             env = {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes)}
             env |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
-            self._running.append(pool.submit(run_code, code, cwd=cwd, env=env))
+            self._running.append(pool.submit(run_code, code, cwd=cwd, env=env, loaded=True))
         pool.shutdown(wait=False)
 
     def _output(self, rank: int) -> Path:
@@ -130,7 +129,6 @@ def test_the_numbers_of_a_validation_do_not_depend_on_the_processes(tmp_path, ti
     """To the last bit: nine images over two processes, five and four."""
     code = f"""
         import json, os, torch
-        torch.set_num_threads(1)
         import rfdn_plugin
         from basicsr.data import build_dataloader, build_dataset
         from basicsr.models import build_model
@@ -160,7 +158,7 @@ def test_the_numbers_of_a_validation_do_not_depend_on_the_processes(tmp_path, ti
     with ThreadPoolExecutor(3) as pool:
         ranks = [('0', '1'), ('0', '2'), ('1', '2')]
         outcomes = pool.map(
-            lambda rank: run_code(code, env={'RANK': rank[0], 'WORLD_SIZE': rank[1], **place}, timeout=200), ranks
+            lambda rank: run_code(code, env={'RANK': rank[0], 'WORLD_SIZE': rank[1], **place}, loaded=True), ranks
         )
     results = [re.findall(r'RESULT (.*)', outcome.stdout) for outcome in outcomes]
     assert len(results[0]) == 1 and results[0] == results[1] == results[2]
@@ -199,13 +197,20 @@ def test_a_signal_to_all_processes_at_once_saves(tmp_path, tiny_data, photograph
     assert len(list(tmp_path.glob('experiments/*/training_states/*.state'))) == 1
 
 
+def torchrun(*changes: str) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment of two processes by the script that the README names."""
+    words = [str(REPOSITORY / 'scripts/dist_train.sh'), '2', str(option_file()), '--force_yml', *changes]
+    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    return words, {**env, 'PYTHON': sys.executable}
+
+
 @pytest.mark.parametrize('number', [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_to_torchrun_and_its_processes_saves(tmp_path, tiny_data, photographs, number):
+def test_torchrun_trains_and_validates_without_a_gpu_and_a_signal_to_it_and_its_processes_saves(
+    tmp_path, tiny_data, photographs, number
+):
     """Twice, to the whole group, and torchrun passes on what it gets; under nohup, which torchrun does not heed."""
-    words = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    words += ['-m', 'rfdn_plugin.train', '-opt', str(option_file()), '--launcher', 'pytorch', '--force_yml']
-    words += [*settings(tiny_data, photographs, 2), 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000']
-    env = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
+    changes = settings(tiny_data, photographs, 2, **{'datasets:train:num_worker_per_gpu': 1, 'val:val_freq': 2})
+    words, env = torchrun(*changes, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000')
     with open(tmp_path / 'output.log', 'a') as log:
         process = subprocess.Popen(
             ['nohup', *words], cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True
@@ -216,8 +221,18 @@ def test_a_signal_to_torchrun_and_its_processes_saves(tmp_path, tiny_data, photo
         time.sleep(0.01)
     process.wait(120)
     output = (tmp_path / 'output.log').read_text()
+    assert 'DistributedDataParallel' in output and 'Validation Set5' in output
     assert 'saved iteration' in output, output[-3000:]
     assert len(list(tmp_path.glob('experiments/*/training_states/*.state'))) == 1
+    assert set(weights(tmp_path, file='net_g_best.pth')) == {'params', 'params_ema', 'metadata'}
+
+
+@pytest.mark.slow
+def test_torchrun_ends_well(tmp_path, tiny_data, photographs):
+    words, env = torchrun(*settings(tiny_data, photographs, 2))
+    result = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert weights(tmp_path)['metadata']['iterations'] == '20'
 
 
 def test_a_signal_to_one_process_makes_all_save_and_leave(tmp_path, tiny_data, photographs):

@@ -105,8 +105,7 @@ def test_a_validation_that_was_cut_off_is_made_up_for(
     """The best results, and the weights kept for them, are those of the training that was not interrupted."""
     whole, command = validated_twice
     program = f"""
-        import os, signal, sys, torch
-        torch.set_num_threads(1)
+        import os, signal, sys
         from rfdn_plugin.cli import main
         from rfdn_plugin.models.rfdn_model import RFDNModel
 
@@ -120,7 +119,7 @@ def test_a_validation_that_was_cut_off_is_made_up_for(
         RFDNModel.{method} = interrupted
         sys.exit(main({command!r}))
     """
-    assert run_code(program, cwd=tmp_path).returncode == code
+    assert run_code(program, cwd=tmp_path, loaded=True).returncode == code
     assert not list(tmp_path.glob('experiments/*/models/net_g_best.pth'))
     outcome = rfdn(*command, cwd=tmp_path)
     assert outcome.returncode == 0
@@ -182,11 +181,12 @@ WRITE_STATES = """
 
 
 def test_upstream_still_resumes_from_the_working_directory_and_with_a_gpu_only():
-    result = run_code("""
+    code = """
         import rfdn_plugin, inspect, basicsr.train
         source = inspect.getsource(basicsr.train.load_resume_state)
         assert "osp.join('experiments'" in source and 'torch.cuda.current_device()' in source
-    """)
+    """
+    result = run_code(code, loaded=True)
     assert result.returncode == 0, 'upstream is fixed: drop load_resume_state\n' + result.stderr
 
 
@@ -196,7 +196,7 @@ def test_auto_resume_works_from_any_folder_without_a_gpu(tmp_path: Path):
         assert load_resume_state(opt)['iter'] == 20 and opt['resumed_iteration'] == 20
         assert opt['path']['pretrain_network_g'].endswith('net_g_20.pth')
     """)
-    assert_runs(code, cwd=tmp_path)
+    assert_runs(code, cwd=tmp_path, loaded=True)
 
 
 @pytest.mark.parametrize('torn', ['training_states/20.state', 'models/net_g_20.pth'])
@@ -208,7 +208,7 @@ def test_auto_resume_passes_over_a_torn_checkpoint(tmp_path: Path, torn: str):
         open(path, 'wb').write(content[:len(content) // 2])
         assert load_resume_state(opt)['iter'] == 10
     """)
-    assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path)
+    assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path, loaded=True)
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
@@ -222,7 +222,7 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path):
         assert load_resume_state(opt)['iter'] == 20
         assert not os.path.exists('../ran')
     """)
-    assert_runs(code, cwd=tmp_path)
+    assert_runs(code, cwd=tmp_path, loaded=True)
 
 
 def test_a_training_that_goes_on_reads_each_file_once(tmp_path: Path, tiny_data: Path, photographs: Path):
@@ -236,7 +236,6 @@ def test_a_training_that_goes_on_reads_each_file_once(tmp_path: Path, tiny_data:
     output = assert_runs(
         f"""
         import collections, os, torch
-        torch.set_num_threads(1)
         counts, original = collections.Counter(), torch.load
 
         def load(path, *arguments, **settings):
@@ -251,5 +250,6 @@ def test_a_training_that_goes_on_reads_each_file_once(tmp_path: Path, tiny_data:
         print('READ', dict(counts))
         """,
         cwd=tmp_path,
+        loaded=True,
     )
     assert "READ {'2.state': 1, 'net_g_2.pth': 1}" in output

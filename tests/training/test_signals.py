@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY
 from helpers.processes import run_code
-from helpers.training import OURS, long_run, option_file, start, wait_for_iteration
+from helpers.training import OURS, long_run, option_file, rfdn, start, wait_for_iteration
 
 from rfdn_plugin.training.signals import StopSignals
 
@@ -73,7 +72,8 @@ HANGING = """
 @pytest.mark.parametrize('third', SIGNALS, ids=lambda number: number.name)
 def test_the_third_one_kills_what_hangs(third):
     others = [number for number in SIGNALS if number != third]
-    outcome = run_code(HANGING.format(first=int(others[0]), second=int(others[1]), third=int(third)))
+    program = HANGING.format(first=int(others[0]), second=int(others[1]), third=int(third))
+    outcome = run_code(program, loaded=True)
     assert outcome.returncode == -third and 'alive' in outcome.stdout
 
 
@@ -95,7 +95,7 @@ def test_the_copies_that_torchrun_passes_on_are_not_counted():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     """
-    outcome = run_code(code, env={'TORCHELASTIC_RUN_ID': 'none'})
+    outcome = run_code(code, env={'TORCHELASTIC_RUN_ID': 'none'}, loaded=True)
     assert outcome.returncode == -signal.SIGTERM and 'alive' in outcome.stdout
 
 
@@ -162,8 +162,7 @@ def test_a_signal_during_a_validation_saves_at_once_and_it_is_made_up_for(tmp_pa
     changes = long_run(tiny_data, photographs, 6, 0, **OURS, **{**NO_CHECKPOINTS, 'val:val_freq': 3})
     words = ['train', '-opt', str(option_file()), '--auto_resume', '--force_yml', *changes]
     program = f"""
-        import os, signal, sys, torch
-        torch.set_num_threads(1)
+        import os, signal, sys
         from rfdn_plugin.cli import main
         from rfdn_plugin.models.rfdn_model import RFDNModel
 
@@ -179,17 +178,9 @@ def test_a_signal_during_a_validation_saves_at_once_and_it_is_made_up_for(tmp_pa
         RFDNModel.test = test
         sys.exit(main({words!r}))
     """
-    outcome = run_code(program, cwd=tmp_path)
+    outcome = run_code(program, cwd=tmp_path, loaded=True)
     assert outcome.returncode == 75, outcome.stderr[-2000:]
     assert states(tmp_path) == [3] and 'SIGTERM: saved iteration 3' in outcome.stderr
     assert 'Validation Set5' not in outcome.stderr
-    again = run_code(
-        textwrap.dedent(f"""
-            import sys, torch
-            torch.set_num_threads(1)
-            from rfdn_plugin.cli import main
-            sys.exit(main({words!r}))
-        """),
-        cwd=tmp_path,
-    )
+    again = rfdn(*words, cwd=tmp_path)
     assert again.returncode == 0 and again.stderr.count('Validation Set5') == 2  # of iterations 3 and 6
