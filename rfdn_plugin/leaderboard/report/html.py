@@ -10,7 +10,6 @@ import cv2
 import jinja2
 import numpy as np
 
-from rfdn_plugin.leaderboard.options import RECORD_METRICS
 from rfdn_plugin.leaderboard.report import view as v
 from rfdn_plugin.leaderboard.report.comparison import error_map
 from rfdn_plugin.leaderboard.report.plots import Point, scatter
@@ -20,6 +19,7 @@ COLOURS = 8
 _COSTS = {
     'params': ('Parameters', lambda row: row.get('params')),
     'macs': ('Multi-adds at 1280x720 output', lambda row: row.get('conv_macs_hr720')),
+    'flops': ('NTIRE FLOPs at 256x256 input', lambda row: (row.get('ntire') or {}).get('flops')),
     'latency': ('Latency (ms)', lambda row: (row.get('latency_ms') or {}).get('median')),
 }
 
@@ -82,11 +82,13 @@ def _section(
     by_names: dict[tuple[str, str], dict[str, Any]] = {}
     for pair in pairs:
         by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = pair
-    further_titles = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
+    further_titles = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in view.metrics(s)))
     infos = {info['name']: info['images'] for info in board['sets'].values() if info['scale'] == scale}
-    plots = {name: drawings for name in infos if (drawings := _plots(view, name))}
+    # A board of published rows alone has measured no set: then all that were published, the fullest one first.
+    drawn = {name: _plots(view, name) for name in infos or view.sets}
+    plots = {name: drawings for name, (drawings, _) in drawn.items() if drawings}
     # The set with most images says most.
-    default_set = max(infos, key=infos.__getitem__, default=next(iter(plots), None))
+    default_set = max(infos or plots, key=lambda name: infos.get(name, drawn[name][1]), default=None)
     names = [row['name'] for row in view.rows if row['source'] == 'measured' and 'error' not in row]
     return {
         'view': view,
@@ -125,16 +127,22 @@ def _cost_table(view: v.ScaleView) -> tuple[list[str], list[tuple[v.Row, list[tu
     return [column.title for column in columns], [(row, [(c.value(row), c.text(row)) for c in columns]) for row in rows]
 
 
-def _plots(view: v.ScaleView, set_name: str) -> list[str]:
+def _plots(view: v.ScaleView, set_name: str) -> tuple[list[str], int]:
+    """A drawing for each cost that two entries have, and how many entries have a quality on this set."""
+    metric = view.metrics(set_name)[0]
+    cells = [view.quality.get((index, set_name, metric), v.Cell('–')) for index in range(len(view.rows))]
     drawings = []
     for title, cost in _COSTS.values():
-        points = []
-        for index, row in enumerate(view.rows):
-            quality, x = view.quality.get((index, set_name, 'psnr_y')), cost(row)
-            if quality is not None and quality.value is not None and x:
-                points.append(Point(x, quality.value, row['name'], row['source'], index % COLOURS))
-        drawings.append(scatter(points, title, 'PSNR-Y (dB)'))
-    return [drawing for drawing in drawings if drawing]
+        points = [
+            Point(x, cell.value, row['name'], row['source'], index % COLOURS)
+            for index, (row, cell) in enumerate(zip(view.rows, cells, strict=True))
+            if cell.value is not None and (x := cost(row))
+        ]
+        if title.startswith('NTIRE') and any(view.rows[i].get('conv_macs_hr720') for i in view.measured):
+            continue  # multi-adds say the same
+        if len(points) > 1 or any(point.kind == 'measured' for point in points):
+            drawings.append(scatter(points, title, f'PSNR-{"Y" if metric == "psnr_y" else "RGB"} (dB)'))
+    return drawings, sum(cell.value is not None for cell in cells)
 
 
 def _shown(image: dict[str, Any], captions: dict[str, str]) -> dict[str, Any]:

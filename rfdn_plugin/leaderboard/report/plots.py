@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 46
+MANY = 12
+"""More entries than this get a larger plot, as wide as the page."""
 _FONT = 12
 _LETTER = 6.4  # mean width of a letter at that size
 _RADIUS = 5
@@ -22,6 +23,13 @@ class Point(NamedTuple):
     label: str
     kind: str
     colour: int
+
+
+class Size(NamedTuple):
+    """Width and height of a plot."""
+
+    width: int
+    height: int
 
 
 class Box(NamedTuple):
@@ -51,20 +59,22 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
     x_low, x_high = _padded([math.log10(point.x) for point in points], least=0.15)
     y_low, y_high = _padded([point.y for point in points], least=0.05)
 
+    size = Size(440, 300) if len(points) <= MANY else Size(900, 520)
+
     def place(x: float, y: float) -> tuple[float, float]:
         across = (math.log10(x) - x_low) / (x_high - x_low)
         up = (y - y_low) / (y_high - y_low)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return LEFT + across * (size.width - LEFT - RIGHT), size.height - BOTTOM - up * (size.height - TOP - BOTTOM)
 
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_title)} against {escape(x_title)}">'
-    ]
-    parts += _axes(x_low, x_high, y_low, y_high, place, x_title, y_title)
+    name = f'{escape(y_title)} against {escape(x_title)}'
+    kind = ' class="wide"' if len(points) > MANY else ''
+    parts = [f'<svg{kind} viewBox="0 0 {size.width} {size.height}" role="img" aria-label="{name}">']
+    parts += _axes(x_low, x_high, y_low, y_high, place, x_title, y_title, size)
     centres = [place(point.x, point.y) for point in points]
     taken = [Box(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in centres]
     for point, (x, y) in sorted(zip(points, centres, strict=True), key=lambda item: item[1][1]):
         parts.append(_mark(point, x, y))
-        parts.append(_label(point, x, y, taken))
+        parts.append(_label(point, x, y, taken, size))
     return '\n'.join([*parts, '</svg>'])
 
 
@@ -82,8 +92,9 @@ def _axes(
     place: Callable[[float, float], tuple[float, float]],
     x_title: str,
     y_title: str,
+    size: Size,
 ) -> list[str]:
-    bottom = HEIGHT - BOTTOM
+    right, bottom = size.width - RIGHT, size.height - BOTTOM
     parts = []
     for value in _log_ticks(x_low, x_high):
         x, _ = place(value, y_low)
@@ -94,11 +105,9 @@ def _axes(
         value = number * step
         _, y = place(10**x_low, value)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.{decimals}f}</text>')
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_title)}</text>'
-    )
+    parts.append(f'<text x="{(LEFT + right) / 2}" y="{size.height - 8}" text-anchor="middle">{escape(x_title)}</text>')
     middle = (TOP + bottom) / 2
     parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(y_title)}</text>')
     return parts
@@ -147,13 +156,13 @@ def _mark(point: Point, x: float, y: float) -> str:
     return f'<path class="published" {style} d="{path}">{title}</path>'
 
 
-def _label(point: Point, x: float, y: float, taken: list[Box]) -> str:
-    """The name, on the side of its point where it covers least; `taken` grows by its place."""
+def _label(point: Point, x: float, y: float, taken: list[Box], size: Size) -> str:
+    """The name, where it covers least: beside its point, or further off at the end of a line; `taken` grows by its place."""
     text = point.label if len(point.label) <= 24 else point.label[:23] + '…'
     width = len(text) * _LETTER
     gap = _RADIUS + 4
     candidates = []
-    for anchor, left, baseline in (
+    beside = [
         ('start', x + gap, y + 4),
         ('end', x - gap - width, y + 4),
         ('middle', x - width / 2, y - gap),
@@ -164,12 +173,28 @@ def _label(point: Point, x: float, y: float, taken: list[Box]) -> str:
         ('end', x - gap - width, y + gap + _FONT),
         ('middle', x - width / 2, y - gap - 14),
         ('middle', x - width / 2, y + gap + _FONT + 11),
-    ):
+    ]
+    further = [
+        (anchor, left + step * across, y + 4 + step * down)
+        for step in (24, 40, 56, 72, 88)
+        for anchor, left, across in (('start', x, 1), ('end', x - width, -1))
+        for down in (-1, -0.5, 0, 0.5, 1)
+    ]
+    for number, (anchor, left, baseline) in enumerate([*beside, *further]):
         box = Box(left, baseline - _FONT + 2, left + width, baseline + 2)
-        outside = width * _FONT * (box.left < LEFT or box.right > WIDTH or box.top < 0 or box.bottom > HEIGHT - BOTTOM)
-        candidates.append((sum(box.overlap(other) for other in taken) + outside, anchor, box, baseline))
-    _, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[0])
+        outside = (
+            width
+            * _FONT
+            * (box.left < LEFT or box.right > size.width or box.top < 0 or box.bottom > size.height - BOTTOM)
+        )
+        covered = sum(box.overlap(other) for other in taken) + outside
+        candidates.append((covered, number >= len(beside), anchor, box, baseline))
+    _, is_far, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[0])
     taken.append(box)
     at = {'start': box.left, 'end': box.right, 'middle': (box.left + box.right) / 2}[anchor]
+    line = ''
+    if is_far:
+        end = box.left - 2 if anchor == 'start' else box.right + 2
+        line = f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{baseline - 4:.1f}"/>'
     kind = 'label' if point.kind == 'measured' else 'label published-label'
-    return f'<text class="{kind}" x="{at:.1f}" y="{baseline:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return line + f'<text class="{kind}" x="{at:.1f}" y="{baseline:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,16 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
     costs = {'params': 'Params', 'conv_macs_hr720': 'M-adds', 'latency_ms': 'ms'}
     costs = {key: title for key, title in costs.items() if view.has(key)}
     sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
+    room = width - 14 - 9 * len(costs)
+    fitting = [
+        name for name, end in zip(sets, accumulate(max(len(name), 6) + 2 for name in sets), strict=True) if end <= room
+    ]
+    hidden, sets = sets[max(len(fitting), 1) :], sets[: max(len(fitting), 1)]
     one_line = width >= 20 + 9 * len(costs) + WIDTH_OF_ONE_LINE_CELL * len(sets)
     title = f'[bold]{escape(board["name"])}[/bold] x{view.scale}'
-    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False, caption_justify='left')
+    if hidden:
+        table.caption = f'No room here for {escape(", ".join(hidden))}: see leaderboard.md.'
     table.add_column('Entry', overflow='fold', min_width=12)
     for title in costs.values():
         table.add_column(title, justify='right', no_wrap=True)
@@ -78,7 +86,7 @@ def _cost(row: v.Row, key: str) -> str:
 def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bool) -> str:
     psnr, ssim = (view.quality.get((index, set_name, metric), v.Cell('–')) for metric in ('psnr_y', 'ssim_y'))
     if psnr.value is None and ssim.value is None:
-        return psnr.text
+        return view.quality.get((index, set_name, 'psnr_rgb'), psnr).text
     styled = _styled(psnr) + ('[dim]≈[/dim]' if psnr.ties else '')
     return f'{styled}/{_styled(ssim)}' if one_line else f'{styled}\n[dim]{_styled(ssim)}[/dim]'
 
@@ -118,7 +126,8 @@ def _trouble(row: v.Row) -> list[str]:
 
 
 def _markdown_quality_table(view: v.ScaleView) -> str:
-    header = ['Entry', 'Params', 'Multi-adds', *(f'{name}<br>PSNR / SSIM' for name in view.sets)]
+    heads = [f'{name}<br>{" / ".join(v.TITLES[metric] for metric in view.metrics(name))}' for name in view.sets]
+    header = ['Entry', 'Params', 'Multi-adds', *heads]
     lines = []
     for index, row in enumerate(view.rows):
         cells = ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
@@ -169,10 +178,10 @@ def _markdown_name(row: v.Row) -> str:
 
 
 def _markdown_quality(view: v.ScaleView, index: int, set_name: str) -> str:
-    psnr, ssim = (view.quality.get((index, set_name, metric)) for metric in ('psnr_y', 'ssim_y'))
-    if psnr is None or (psnr.value is None and psnr.text == '–'):
+    cells = [view.quality.get((index, set_name, metric)) for metric in view.metrics(set_name)]
+    if cells[0] is None or (cells[0].value is None and cells[0].text == '–'):
         return '–'
-    return f'{_markdown_cell(psnr)} / {_markdown_cell(ssim)}'
+    return ' / '.join(map(_markdown_cell, cells))
 
 
 def _markdown_cell(cell: v.Cell | None) -> str:

@@ -51,6 +51,11 @@ class ScaleView:
     def measured(self) -> list[int]:
         return [index for index, row in enumerate(self.rows) if row['source'] == 'measured']
 
+    def metrics(self, set_name: str) -> tuple[str, ...]:
+        """What the table shows of a set: PSNR and SSIM on Y, or PSNR in RGB where that alone is known."""
+        known = {metric for _, name, metric in self.quality if name == set_name}
+        return ('psnr_rgb',) if 'psnr_rgb' in known and 'psnr_y' not in known else ('psnr_y', 'ssim_y')
+
     def has(self, key: str) -> bool:
         return any(row.get(key) is not None for row in self.rows)
 
@@ -71,7 +76,11 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
         metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m not in NO_METRICS)
         for metric in metrics:
             _fill(quality, board, rows, set_name, metric)
-    return ScaleView(scale, rows, sets, quality, _notes(board, rows, scale, known), _cost_notes(rows))
+    notes = _notes(board, rows, scale, known)
+    whole = ScaleView(scale, rows, sets, quality, notes, _cost_notes(rows))
+    if in_rgb := [name for name in sets if whole.metrics(name) == ('psnr_rgb',)]:
+        notes.append(f'PSNR in RGB, not on Y: {", ".join(in_rgb)}.')
+    return whole
 
 
 def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: str, metric: str) -> None:
@@ -100,6 +109,8 @@ def _fill(quality: dict, board: dict[str, Any], rows: Sequence[Row], set_name: s
         )
 
 
+TITLES = {'psnr_y': 'PSNR', 'ssim_y': 'SSIM', 'psnr_rgb': 'PSNR (RGB)'}
+"""How the columns of a set are headed."""
 NO_METRICS = ('images', 'infinite')
 """Keys of a set's figures that hold no mean of a metric."""
 RANKED = ('psnr_y', 'ssim_y', 'psnr_rgb')
@@ -278,9 +289,13 @@ def setup(board: dict[str, Any]) -> str:
 
 
 def citations(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(name, citation) of each published row."""
+    """(name, citation and what is noted beside it) of each published row."""
     return [
-        (row['name'], row['citation'] + (' [secondary source]' if row['secondary'] else ''))
+        (
+            row['name'],
+            row['citation'] + (' [secondary source]' if row['secondary'] else '') + (f'. {note}.' if note else ''),
+        )
         for row in rows
         if row['source'] == 'published'
+        for note in [row.get('note', '')]
     ]
