@@ -8,12 +8,14 @@ in its help.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
     autoload,
+    completion,
     data,
     doctor,
     export,
@@ -45,14 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. This is the entry point of the `rfdn` script."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    completion.complete(parser)
+    args = parser.parse_args(argv)
     failure: BaseException
     try:
-        return args.action(args) or 0
+        code = args.action(args) or 0
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         failure, text, code = error, str(error), 2
     except RFDNError as error:
         failure, text, code = error, str(error), 1
+    except BrokenPipeError:  # as in `rfdn options list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:  # disk full, no permission, no such file
         failure, text, code = error, explain(error), 1
     except KeyboardInterrupt as error:

@@ -10,8 +10,30 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rfdn_plugin.utils.errors import UsageError
+
+
+# --- what several commands have ------------------------------------------------------------------------------------
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`: `print_json` prints what the command has to say."""
+    parser.add_argument('--json', action='store_true', help='print it as JSON, for programs')
+
+
+def print_json(content: Any, **further: Any) -> None:
+    """Print a dataclass, or lists and dicts, as JSON with `further` entries: paths as text, counts as numbers."""
+    import dataclasses
+    import json
+
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        content = dataclasses.asdict(content) | further
+    print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
+
+
+def add_output_folder(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
+    """`-o` as every command calls it; `--out` is what this one was first given by."""
+    parser.add_argument('-o', '--output', '--out', dest='out', type=Path, required=required, metavar='DIR', help=help)
 
 
 # --- option files ---------------------------------------------------------------------------------------------------

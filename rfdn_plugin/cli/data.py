@@ -6,7 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from rfdn_plugin.cli.arguments import at_least_one, fraction, part_of_whole, scale_and_folder
+from rfdn_plugin.cli.arguments import (
+    add_json,
+    add_output_folder,
+    at_least_one,
+    fraction,
+    part_of_whole,
+    print_json,
+    scale_and_folder,
+)
 from rfdn_plugin.cli.registry import Action, command
 from rfdn_plugin.utils.machine import available_cores
 
@@ -19,7 +27,7 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     """
     add = parser.add_argument
     add('--hr', nargs='+', type=Path, required=True, metavar='DIR', help='folders of HR images')
-    add('--out', type=Path, required=True, metavar='DIR', help='folder for the databases')
+    add_output_folder(parser, 'folder for the databases')
     add('--scales', nargs='+', type=int, default=[2, 3, 4], metavar='S', help='default: 2 3 4')
     lr_help = 'folder of given LR images of scale S; MATLAB bicubic is made where there is none'
     add('--lr', nargs='+', type=scale_and_folder, action='extend', default=[], metavar='S=DIR', help=lr_help)
@@ -36,6 +44,7 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
     add('--recursive', action='store_true', help='enter subfolders')
     add('--folders', action='store_true', help='write PNG folders OUT/HR and OUT/LR_bicubic/X{s}, as for test sets')
     add('--strict', action='store_true', help='fail where a file would be skipped')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         from rfdn_plugin.data.prepare import PrepareSpec, prepare
@@ -54,9 +63,10 @@ def _prepare(parser: argparse.ArgumentParser) -> Action:
         if args.folders:
             from rfdn_plugin.data.prepare.folders import prepare_folders
 
-            print('\n'.join(prepare_folders(spec)))
+            summary = prepare_folders(spec)
         else:
-            print('\n'.join(prepare(spec).lines()))
+            summary = prepare(spec, lambda line: print(line, file=sys.stderr if args.json else sys.stdout))
+        print_json(summary) if args.json else print('\n'.join(summary.lines()))
 
     return run
 
@@ -80,12 +90,14 @@ def _unused_options(args: argparse.Namespace) -> list[str]:
 def _merge(parser: argparse.ArgumentParser) -> Action:
     """Make one set of databases of the shards of an array job, or of several sets prepared with the same settings."""
     parser.add_argument('folders', nargs='+', type=Path, metavar='SHARD', help='what was the --out of rfdn prepare')
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the result')
+    add_output_folder(parser, 'folder for the result')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         from rfdn_plugin.data.prepare.merge import merge
 
-        print('\n'.join(merge(args.folders, args.out).lines()))
+        summary = merge(args.folders, args.out)
+        print_json(summary) if args.json else print('\n'.join(summary.lines()))
 
     return run
 
@@ -106,6 +118,7 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
     add('--all', action='store_const', const=1.0, dest='share', help='compare all of them')
     add('--against', nargs='+', type=Path, default=[], metavar='DIR', help='benchmark images not to be trained on')
     add('--workers', type=at_least_one, metavar='N', help='processes (default: one a core)')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.data.verify import Pair, verify
@@ -117,7 +130,7 @@ def _verify(parser: argparse.ArgumentParser) -> Action:
         pairs = [Pair(Path(hr), Path(lr), int(scale)) for hr, lr, scale in args.pair]
         workers = args.workers or available_cores()
         report = verify(args.paths, pairs, share=args.share, benchmarks=args.against, workers=workers)
-        print('\n'.join(report.lines()))
+        print_json(report, problems=len(report.problems)) if args.json else print('\n'.join(report.lines()))
         return 1 if report.problems else 0
 
     return run

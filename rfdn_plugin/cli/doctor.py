@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfdn_plugin.cli.arguments import option_file
+from rfdn_plugin.cli.arguments import add_json, option_file, print_json
 from rfdn_plugin.cli.registry import Action, command
 
 if TYPE_CHECKING:
@@ -20,9 +18,11 @@ if TYPE_CHECKING:
 def _doctor(parser: argparse.ArgumentParser) -> Action:
     """Look at packages, processor, GPU and disks, and at what an option file asks of them. Exit code 1: a problem."""
     parser.add_argument('-opt', metavar='FILE', help='an option file: its GPUs, its data, its disks')
-    parser.add_argument('--json', action='store_true', help='the findings as JSON')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> int:
+        from dataclasses import asdict
+
         from rfdn_plugin.utils.installation import examine
 
         path = None if args.opt is None else option_file(args.opt)
@@ -33,7 +33,7 @@ def _doctor(parser: argparse.ArgumentParser) -> Action:
             gpus = next((finding.count for finding in found if finding.subject == 'gpu'), 0)
             found += check_options(Path(path), read_yaml(path), gpus)
         if args.json:
-            print(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
+            print_json([asdict(finding) for finding in found])
         else:
             _print(found)
         return int(any(finding.state == 'problem' for finding in found))

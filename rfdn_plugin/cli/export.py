@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rfdn_plugin.cli.arguments import add_weights, network_overrides, positive
+from rfdn_plugin.cli.arguments import add_json, add_weights, network_overrides, positive, print_json
 from rfdn_plugin.cli.registry import Action, command
 
 if TYPE_CHECKING:
+    from rfdn_plugin.deploy.export.run import Exported
     from rfdn_plugin.deploy.quantise import Quantised
 
 FORMATS = ('onnx', 'openvino', 'ncnn', 'torch', 'web')
@@ -37,6 +38,7 @@ def _export(parser: argparse.ArgumentParser) -> Action:
     )
     add('--most-loss', type=positive, metavar='DB', help='for int8: PSNR that may be lost (default: 0.1)')
     add('--clamp', action='store_true', help='cut the output to 0..1 inside the model')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> None:
         if (args.precision == 'int8') != (args.calibrate is not None):
@@ -56,6 +58,9 @@ def _export(parser: argparse.ArgumentParser) -> Action:
             calibrate=args.calibrate,
             most_loss=args.most_loss,
         )
+        if args.json:
+            _print_json(result)
+            return
         for backend, differences in result.differences.items():
             told = ', '.join(f'{height}x{width} {value:.1e}' for (height, width), value in differences.items())
             print(f'{backend} differs from the network by at most (grey levels): {told}')
@@ -66,6 +71,17 @@ def _export(parser: argparse.ArgumentParser) -> Action:
         print(f'{files}: {identity.type} x{identity.upscale}, {args.precision}, {size:.1f} MB')
 
     return run
+
+
+def _print_json(result: Exported) -> None:
+    by_size = {
+        backend: {f'{height}x{width}': value for (height, width), value in differences.items()}
+        for backend, differences in result.differences.items()
+    }
+    content = {'paths': result.paths, 'card': result.card, 'grey_levels': by_size}
+    if (quantised := result.quantised) is not None:
+        content['int8'] = {name: getattr(quantised, name) for name in ('layers', 'share', 'psnr', 'images')}
+    print_json(content)
 
 
 def _told(quantised: Quantised) -> str:

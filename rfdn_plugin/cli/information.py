@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from rfdn_plugin.cli.arguments import add_json, print_json
 from rfdn_plugin.cli.registry import Action, command
 from rfdn_plugin.options.shipped import KINDS
 
@@ -13,7 +14,7 @@ from rfdn_plugin.options.shipped import KINDS
 @command('list', 'the registered networks with parameters and multi-adds')
 def _list(parser: argparse.ArgumentParser) -> Action:
     """The registered networks with parameters and multi-adds (output of 1280x720) at x2, x3 and x4."""
-    parser.add_argument('--json', action='store_true', help='whole numbers as JSON')
+    add_json(parser)
     zoo_help = 'the weights that are shipped, which any command takes as zoo:NAME'
     parser.add_argument('--zoo', action='store_true', help=zoo_help)
 
@@ -29,13 +30,11 @@ def _list(parser: argparse.ArgumentParser) -> Action:
 
 
 def _print_zoo(*, as_json: bool) -> None:
-    import json
-
     from rfdn_plugin.zoo import list_zoo, zoo_folder
 
     entries = list_zoo()
     if as_json:
-        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        print_json(entries)
         return
     if not entries:
         print(f'{zoo_folder()} holds no weights.')

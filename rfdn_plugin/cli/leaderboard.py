@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rfdn_plugin.cli.arguments import at_least_one, option_file
+from rfdn_plugin.cli.arguments import add_output_folder, at_least_one, option_file
 from rfdn_plugin.cli.registry import Action, command
 
 
 @command('leaderboard', 'measure entries on test sets: quality, cost, significance')
 def _leaderboard(parser: argparse.ArgumentParser) -> Action:
     """Measure every entry of an option file. Exit code 3: done, but an entry failed; the table names it."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file, or a shipped one (rfdn options list)')
     parser.add_argument(
-        '--out', type=Path, metavar='DIR', help='folder of the results (default: results/leaderboard/NAME)'
+        '-opt', required=True, metavar='FILE', help='an option file, or a shipped one (rfdn options list)'
     )
+    add_output_folder(parser, 'folder of the results (default: results/leaderboard/NAME)', required=False)
     parser.add_argument(
         '--workers', type=at_least_one, metavar='N', help='processes on a CPU (default: as many as it has cores)'
     )

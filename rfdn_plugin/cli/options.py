@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import textwrap
 from pathlib import Path
 
+from rfdn_plugin.cli.arguments import add_json, print_json
 from rfdn_plugin.cli.registry import Action, command
 from rfdn_plugin.options.shipped import KINDS, copy_option_files, shipped_files
 
@@ -20,7 +20,7 @@ def _options(parser: argparse.ArgumentParser) -> Action:
     """
     does = parser.add_subparsers(dest='does', metavar='list | copy', required=True)
     listing = does.add_parser('list', help='names, and what each file is for', description='List them.')
-    listing.add_argument('--json', action='store_true', help='with their paths, as JSON')
+    add_json(listing)
     listing.set_defaults(does=_list)
     hint = 'Copy them with their folders and schemas, so that editors complete their keys.'
     copying = does.add_parser('copy', help='to a folder, to change them', description=hint)
@@ -36,12 +36,7 @@ def _options(parser: argparse.ArgumentParser) -> Action:
 def _list(args: argparse.Namespace) -> None:
     files = shipped_files()
     if args.json:
-        print(
-            json.dumps(
-                [{'name': one.name, 'kind': one.kind, 'file': str(one.path), 'title': one.title} for one in files],
-                indent=1,
-            )
-        )
+        print_json([{'name': one.name, 'kind': one.kind, 'file': one.path, 'title': one.title} for one in files])
         return
     width = shutil.get_terminal_size(fallback=(160, 0)).columns  # whole lines in a file
     for kind in KINDS:

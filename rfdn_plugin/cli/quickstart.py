@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -109,6 +108,8 @@ def _rfdn(words: str, folder: Path) -> None:
     Raises:
         RFDNError: It failed; its own output says why.
     """
+    import subprocess
+
     result = subprocess.run([sys.executable, '-m', 'rfdn_plugin', *shlex.split(words)], cwd=folder)
     if result.returncode:
         raise RFDNError(f'rfdn {words} failed ({result.returncode}), its output is above; run this again to go on.')

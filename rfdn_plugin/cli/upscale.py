@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rfdn_plugin.cli.arguments import add_identity, at_least_one, network_overrides
+from rfdn_plugin.cli.arguments import add_identity, add_json, at_least_one, network_overrides, print_json
 from rfdn_plugin.cli.registry import Action, command
 from rfdn_plugin.utils.errors import UsageError
 
@@ -29,10 +29,8 @@ def _upscale(parser: argparse.ArgumentParser) -> Action:
     add = parser.add_argument
     add('inputs', nargs='+', metavar='INPUT', help='images, folders, or patterns as "photos/*.jpg"')
     add('-o', '--output', type=Path, required=True, metavar='DIR', help='folder for the results')
-    weights_help = (
-        '.pth, .safetensors, .pkl, zoo:NAME (rfdn list --zoo), or an exported .onnx, .xml, .param'
-    )
-    add('--weights', metavar='W', help=weights_help)
+    weights_help = '.pth, .safetensors, .pkl, zoo:NAME (rfdn list --zoo), or an exported .onnx, .xml, .param'
+    add('--weights', type=Path, metavar='W', help=weights_help)
     add('--model', metavar='NETWORK', help='the shipped weights of this network (default: RFDN)')
     add('--scale', type=at_least_one, metavar='S', help='of the shipped weights (default: 2)')
     add_identity(parser)
@@ -53,6 +51,7 @@ def _upscale(parser: argparse.ArgumentParser) -> Action:
     add('--overwrite', action='store_true', help='replace results that exist')
     add('--threads', type=at_least_one, metavar='N', help='to compute with (default: as many as there are cores)')
     add('--device', default='cpu', metavar='D', help='cpu or cuda (default: cpu)')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> int:
         from rfdn_plugin.deploy.jobs import find_jobs
@@ -60,7 +59,10 @@ def _upscale(parser: argparse.ArgumentParser) -> Action:
         settings = _settings(args)
         jobs = find_jobs(args.inputs, args.output, args.format)
         outcome = _run(args, jobs, settings)
-        _print(outcome, jobs, args.output)
+        if args.json:
+            print_json(outcome, ignored=jobs.ignored)
+        else:
+            _print(outcome, jobs, args.output)
         return 1 if outcome.problems else 0
 
     return run

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rfdn_plugin.cli.arguments import (
     add_identity,
+    add_json,
     add_output,
     add_weights,
     at_least_one,
     key_and_value,
     network_overrides,
     positive,
+    print_json,
 )
 from rfdn_plugin.cli.registry import Action, command
 
@@ -25,15 +27,13 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
     """
     parser.add_argument('weights', type=Path, metavar='W', help='.pth, .pkl, .safetensors or zoo:NAME')
     add_identity(parser)
-    parser.add_argument('--json', action='store_true', help='as JSON')
+    add_json(parser)
 
     def run(args: argparse.Namespace) -> None:
-        import json
-
         from rfdn_plugin.weights.inspect import as_lines, inspect_weights
 
         report = inspect_weights(args.weights, **network_overrides(args))
-        print(json.dumps(report, indent=2) if args.json else '\n'.join(as_lines(report)))
+        print_json(report) if args.json else print('\n'.join(as_lines(report)))
 
     return run
 

@@ -6,19 +6,17 @@ In a checkout they lie in options/, in an installed package in rfdn_plugin/optio
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.utils.files import atomic_write
 
 KINDS = ('train', 'test', 'leaderboard')
 """Kinds of option files: the command that reads them, and their folder."""
 _NEAR = 5
 
 
-@dataclass(frozen=True)
-class ShippedFile:
+class ShippedFile(NamedTuple):
     """An option file of this package.
 
     Attributes:
@@ -103,6 +101,8 @@ def copy_option_files(names: list[str], folder: Path, *, overwrite: bool) -> lis
     Raises:
         RFDNError: A name fits nothing, or files would be replaced; before anything is written.
     """
+    from rfdn_plugin.utils.files import atomic_write
+
     chosen: dict[str, Path] = {}
     for name in names:
         fitting = [file for file in shipped_files() if _fits(file, name) or _fits_folder(file, name)]

@@ -84,6 +84,15 @@ def test_ctrl_c_is_a_line(failing, capsys: pytest.CaptureFixture):
     assert capsys.readouterr().err == 'rfdn fail: stopped.\n'
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    """`rfdn options list | head -1`: the shell's 141, and nothing on stderr."""
+    words = [sys.executable, '-m', 'rfdn_plugin', 'options', 'list']
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (141, b'')
+
+
 TO_2 = ['transfer', '--weights', 'w.pth', '--to-scale', '2', '-o', 'o.pth']
 
 

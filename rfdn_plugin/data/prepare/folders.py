@@ -20,13 +20,13 @@ from rfdn_plugin.utils.files import atomic_write
 from rfdn_plugin.utils.progress import progress
 
 
-def prepare_folders(spec: PrepareSpec) -> list[str]:
+def prepare_folders(spec: PrepareSpec) -> Summary:
     """Write the folders of a spec; crop size, step, encoding, shard and workers of it are not used.
 
     Files that are there with the same pixels stay as they are, so an interrupted call can be repeated.
 
     Returns:
-        What became of every file, as lines of text.
+        What became of every file.
 
     Raises:
         RFDNError: A file is there with other pixels, two images have one name, LR is given, HR that lies in its place
@@ -69,7 +69,7 @@ def prepare_folders(spec: PrepareSpec) -> list[str]:
         records.append(record | {'height': height, 'width': width, 'notices': image.notices})
     if spec.strict and others:
         raise RFDNError(f'{others[0][0]}: {others[0][1]} (--strict): remove it from the folder')
-    return Summary.of(records, others, [hr_folder, *lr_folders.values()], crop_size=0, step=0).lines()
+    return Summary.of(records, others, [hr_folder, *lr_folders.values()], crop_size=0, step=0)
 
 
 def _write(path: Path, rgb: np.ndarray, level: int) -> None:
