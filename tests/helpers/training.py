@@ -28,6 +28,7 @@ def small(tiny_data: Path, photographs: Path, scale: int = 2, **changes: object)
         'datasets:val:dataroot_gt': tiny_data / 'HR_sub.lmdb',
         'datasets:val:dataroot_lq': tiny_data / f'LR_bicubic_X{scale}_sub.lmdb',
         'datasets:val:io_backend:type': 'lmdb',
+        'datasets:val:filename_tmpl': "'{}'",
         'train:total_iter': 10,
         'val:val_freq': 10,
         'logger:print_freq': 1,

@@ -54,7 +54,7 @@ def test_published_files_with_rfdn_pass_the_checks(write, tmp_path, kind: str):
     found = preflight.check_training(
         load_training_options(write(kind, RFDN)), tmp_path, world_size=1, auto_resume=False
     )
-    assert found.problems == [] and found.notes == []
+    assert found.problems == [] and all('the training ends at 2' in note for note in found.notes)  # shortened here
 
 
 def test_what_only_another_model_knows_is_passed_on_with_a_line_that_says_so(write, tmp_path):
@@ -65,7 +65,7 @@ def test_what_only_another_model_knows_is_passed_on_with_a_line_that_says_so(wri
     assert 'blur_sigma2' in dataset and 'batch_size_per_gpu' not in dataset
     assert model.startswith('model_type: passed on unchecked to RealESRGANModel: ') and 'resize_prob2' in model
     found = preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
-    assert found.notes == [dataset, model]
+    assert found.notes[:2] == [dataset, model]
     (problem,) = found.problems  # of this machine: it degrades the images on a GPU
     assert 'RealESRGANModel works on a GPU only' in problem
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin.options.datasets import PAIRED, SINGLE, is_described
+from rfdn_plugin.options.ignored import ignored_parts
 from rfdn_plugin.options.load import unchecked_parts
 from rfdn_plugin.options.models import needs_gpu
 from rfdn_plugin.training.preflight import dry_run, resources
@@ -44,7 +45,7 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     Returns:
         Every problem at once, and what is worth saying.
     """
-    found = Findings(notes=unchecked_parts(options))
+    found = Findings(notes=[*unchecked_parts(options), *ignored_parts(options)])
     images = _check_datasets(options, found)
     if images.get('train'):
         found.run('datasets.train', check_length, options, images['train'].count, _batches(options, world_size))
@@ -71,11 +72,14 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
 
 def check_test(options: dict[str, Any]) -> Findings:
     """As `check_training`, for a test."""
-    found = Findings(notes=unchecked_parts(options))
+    found = Findings(notes=[*unchecked_parts(options), *ignored_parts(options)])
     images = _check_datasets(options, found)
     found.run('num_gpu', _check_devices, options)
     net = _check_network(options, found)
     _check_evaluation(options, net, images, found)
+    val = options['val']
+    if not val.get('metrics') and not val.get('save_img'):
+        found.problems.append('val: neither metrics nor save_img: the test would have no result: give val.metrics.')
     if not options['path'].get('pretrain_network_g'):
         found.problems.append(
             'path.pretrain_network_g: missing: without weights the test would report a random network.'

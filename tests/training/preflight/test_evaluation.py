@@ -15,7 +15,8 @@ from rfdn_plugin.utils.errors import RFDNError
 
 
 def check(tmp_path: Path, tiny_data: Path, photographs: Path, **changes: object) -> Findings:
-    options = load_training_options(option_file(), small(tiny_data, photographs, **changes))
+    entries = small(tiny_data, photographs, **{'train:scheduler:milestones': '[5]', **changes})
+    options = load_training_options(option_file(), entries)
     return preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
 
 

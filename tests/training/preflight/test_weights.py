@@ -158,7 +158,8 @@ def test_a_note_does_not_stop_a_test(data_root, tmp_path, without_a_card):
 
 
 def test_half_trained_weights_with_a_card_need_no_note(weights_with_a_card, tmp_path, tiny_data, photographs):
-    entries = small(tiny_data, photographs, **{'path:pretrain_network_g': weights_with_a_card})
+    changes = {'path:pretrain_network_g': weights_with_a_card, 'train:scheduler:milestones': '[5]'}
+    entries = small(tiny_data, photographs, **changes)
     options = load_training_options(option_file(), entries)
     found = preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
     assert found == Findings()
