@@ -44,10 +44,9 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
     costs = {'params': 'Params', 'conv_macs_hr720': 'M-adds', 'latency_ms': 'ms'}
     costs = {key: title for key, title in costs.items() if view.has(key)}
     sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
-    room = width - 14 - 9 * len(costs)
-    fitting = [
-        name for name, end in zip(sets, accumulate(max(len(name), 6) + 2 for name in sets), strict=True) if end <= room
-    ]
+    # Room for a figure under each name; a name may lose letters where it is short, for then it can still be told.
+    needed = accumulate(len(name) + 3 if len(name) > 8 else 7 for name in sets)
+    fitting = [name for name, end in zip(sets, needed, strict=True) if end <= width - 11 - 7 * len(costs)]
     hidden, sets = sets[max(len(fitting), 1) :], sets[: max(len(fitting), 1)]
     one_line = width >= 20 + 9 * len(costs) + WIDTH_OF_ONE_LINE_CELL * len(sets)
     title = f'[bold]{escape(board["name"])}[/bold] x{view.scale}'
