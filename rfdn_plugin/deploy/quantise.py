@@ -135,7 +135,7 @@ def quantise(
             'allow more (--most-loss), give other images, or take bf16.'
         )
     share = sum(work for kind in chosen for _, work in kinds[kind]) / total
-    short = tuple(kind.removeprefix('/network/').removesuffix('/Conv/WithoutBiases') for kind in chosen)
+    short = tuple(kind.removeprefix('/network/').replace('/Conv/WithoutBiases', '') for kind in chosen)
     return Quantised(best[0], short, share, (whole, best[1]), (len(calibration), len(check)))
 
 

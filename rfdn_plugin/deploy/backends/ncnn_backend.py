@@ -54,9 +54,7 @@ class NcnnRunner(Runner):
         if 'error' in names:
             raise RFDNError(f'{name} is no model that ncnn can read: check {param.name} and {weights.name}.')
         if len(names['inputs']) != 1 or len(names['outputs']) != 1:
-            raise RFDNError(
-                f'{name} must have one input and one output, not {names["inputs"]} and {names["outputs"]}.'
-            )
+            raise RFDNError(f'{name} must have one input and one output, not {names["inputs"]} and {names["outputs"]}.')
         # ncnn's layers cannot extend an image by a rule that depends on its size, so that is done here.
         self.minimum_size = ESA.MINIMUM_SIZE if _has_esa(param.read_text()) else 1
         self.img_range = np.float32(img_range)

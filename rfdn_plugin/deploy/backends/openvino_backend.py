@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from rfdn_plugin.deploy.backends.runner import Runner
-from rfdn_plugin.deploy.export.openvino_model import card_in
+from rfdn_plugin.deploy.export.openvino_model import card_in, openvino_model
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class OpenVinoRunner(Runner):
 
     def __init__(
         self,
-        model: Path | bytes | openvino.Model,
+        model: Path | openvino.Model,
         *,
         precision: str | None,
         threads: int,
@@ -45,7 +45,7 @@ class OpenVinoRunner(Runner):
 
         core = openvino.Core()
         try:
-            graph = core.read_model(model=model) if isinstance(model, Path | bytes) else model
+            graph = core.read_model(model=model) if isinstance(model, Path) else model
         except Exception as error:  # OpenVINO raises RuntimeError and its own
             raise RFDNError(f'{name} is no model that OpenVINO can read ({_last_line(error)}).') from error
         made_for = _own_precision(graph)
@@ -115,13 +115,8 @@ def open_runner(
     model: nn.Module | Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
 ) -> OpenVinoRunner:
     """See `backends.open_model`."""
-    content: Path | bytes
     if isinstance(model, nn.Module):
-        from rfdn_plugin.deploy.export.onnx_model import onnx_model
-
-        content, img_range = onnx_model(model).SerializeToString(), 1.0
-    else:
-        content = model
-        if model.suffix == '.xml' and not model.with_suffix('.bin').is_file():
-            raise RFDNError(f'{model} has no {model.with_suffix(".bin").name} beside it, which holds its weights.')
-    return OpenVinoRunner(content, precision=precision, threads=threads, name=name, img_range=img_range)
+        return OpenVinoRunner(openvino_model(model), precision=precision, threads=threads, name=name)
+    if model.suffix == '.xml' and not model.with_suffix('.bin').is_file():
+        raise RFDNError(f'{model} has no {model.with_suffix(".bin").name} beside it, which holds its weights.')
+    return OpenVinoRunner(model, precision=precision, threads=threads, name=name, img_range=img_range)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from rfdn_plugin.deploy.export.onnx_model import onnx_model
+from rfdn_plugin.deploy.export.openvino_graph import rearrange
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def openvino_model(network: nn.Module, *, clamp: bool = False) -> openvino.Model
         import openvino
     except ImportError as error:
         raise RFDNError('exporting to OpenVINO needs it: pip install "rfdn-plugin[openvino]".') from error
-    return openvino.Core().read_model(model=onnx_model(network, clamp=clamp).SerializeToString())
+    model = openvino.Core().read_model(model=onnx_model(network, clamp=clamp).SerializeToString())
+    rearrange(model)
+    return model
 
 
 def save(model: openvino.Model, path: Path, card: Mapping[str, str], *, half: bool) -> None:
