@@ -40,7 +40,7 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def full_arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What defines a network of `NETWORKS`: the given arguments and the defaults of all others but `START_ONLY`."""
+    """Arguments that define a network of `NETWORKS`: the given arguments and the defaults of all others but `START_ONLY`."""
     defaults = {key: parameter.default for key, parameter in constructor_parameters(NETWORKS[name]).items()}
     return {key: value for key, value in {**defaults, **given}.items() if key not in START_ONLY}
 

@@ -73,7 +73,7 @@ class DistillationNetwork(UpscalingNetwork):
             start_as_interpolation(self.fea_conv, self.LR_conv, self.upsampler, num_in_ch, upscale)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from `minimum_size`."""
+        """Features that the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from `minimum_size`."""
         head = self.fea_conv(x * self.img_range)
         features, outputs = head, []
         for name in self.blocks:

@@ -124,7 +124,7 @@ class IDN(UpscalingNetwork):
         return (x * x.new_tensor(self.RGB_TO_Y).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + self.Y_OFFSET
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the deconvolution reads: N x num_in_ch (or RGB) x H x W, 0..1, to N x num_feat x H x W."""
+        """Features that the deconvolution reads: N x num_in_ch (or RGB) x H x W, 0..1, to N x num_feat x H x W."""
         features = leaky_relu(self.conv2(leaky_relu(self.conv1(self.as_input(x) * self.img_range))))
         for name in self.blocks:
             features = getattr(self, name)(features)

@@ -146,7 +146,7 @@ class IMDN_R(IMDN):  # noqa: N801 (the name that option files use)
     """IMDN-R (RFDN paper section 3.1): IMDN of `IMDBR` blocks. As many parameters as IMDN; takes IMDN's weights.
 
     Args:
-        settings: Those of `IMDN`.
+        settings: Further arguments of `IMDN`.
     """
 
     block = IMDBR

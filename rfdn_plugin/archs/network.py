@@ -19,5 +19,5 @@ class UpscalingNetwork(nn.Module):
     minimum_size: int = 1
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W."""
+        """Features that the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W."""
         raise NotImplementedError

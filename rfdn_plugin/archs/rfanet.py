@@ -108,7 +108,7 @@ class RFANet(UpscalingNetwork):
         self.tail = conv(num_feat, num_out_ch, 3)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from 15."""
+        """Features that the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W. H, W from 15."""
         head = self.head(x * self.img_range)
         features = head
         for module in self.body:

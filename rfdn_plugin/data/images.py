@@ -59,7 +59,7 @@ _PNG_GREY_ALPHA = 4
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded image.
+    """Pixels of a decoded image, with what was changed to get RGB of 8 bits.
 
     Attributes:
         rgb: uint8, (H, W, 3).
@@ -77,7 +77,7 @@ _Pixels = tuple[np.ndarray, np.ndarray | None, list[str]]
 
 
 def read_image(path: str | os.PathLike) -> DecodedImage:
-    """Read a file by `POLICY`.
+    """Read an image file as RGB of 8 bits, as `POLICY` has it for grey, alpha, palettes and so on.
 
     Returns:
         The image: RGB, uint8, (H, W, 3), with the notices of what was converted.

@@ -21,7 +21,7 @@ class Likeness:
 
     @classmethod
     def of(cls, image: np.ndarray) -> Likeness:
-        """Of an image of any size: uint8, (H, W, 3)."""
+        """Make the thumbnail of an image of any size: uint8, (H, W, 3)."""
         return cls(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32))
 
     @staticmethod
@@ -34,5 +34,5 @@ class Likeness:
         return float(np.abs(self.thumbnail - other.thumbnail).mean())
 
     def is_like(self, other: Likeness) -> bool:
-        """Whether both show one image."""
+        """Whether both are thumbnails of the same image, perhaps in another size or encoding."""
         return self.difference(other) <= LARGEST_DIFFERENCE

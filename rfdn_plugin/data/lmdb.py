@@ -40,7 +40,7 @@ class MetaInfo:
     """The content of a meta_info.txt.
 
     Attributes:
-        shapes: By key, in the order of the lines; of a key that is named twice the last one.
+        shapes: Shapes by key, in the order of the lines; of a key that is named twice the last one.
         bad_lines: (number, text) of lines that do not have the format, blank ones among them.
         repeated: (number, key) of lines that name a key again.
     """

@@ -144,7 +144,7 @@ def describe_resize(hr: np.ndarray, lr: np.ndarray, scale: int, difference: floa
         hr: uint8, (h * scale) x (w * scale) x 3.
         lr: uint8, h x w x 3.
         scale: The whole factor between them.
-        difference: Of the LR from MATLAB's bicubic, as `judge_resize` gives it.
+        difference: Difference of the LR from MATLAB's bicubic, as `judge_resize` gives it.
     """
     inside = _ANY.inside(lr.shape, _LONGEST_REACH)
     if lr[inside].size == 0:

@@ -109,7 +109,7 @@ def stems_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def explain_unpaired(pairing: Pairing, hr_place: object, lr_place: object) -> str:
-    """What is missing on either side, in words: `no LR in X for a, b; no HR in Y for c`; '' for a complete pairing."""
+    """Name what is missing on either side: `no LR in X for a, b; no HR in Y for c`; '' for a complete pairing."""
     sentences = []
     if pairing.missing:
         sentences.append(f'no LR in {lr_place} for {some_of(pairing.missing)}')
@@ -119,11 +119,11 @@ def explain_unpaired(pairing: Pairing, hr_place: object, lr_place: object) -> st
 
 
 def explain_sizes(hr: tuple[int, ...], lr: tuple[int, ...], scale: int, *, exact: bool) -> tuple[str, str]:
-    """What is wrong with the sizes of a pair.
+    """Check the sizes of an HR and LR pair against the scale.
 
     Args:
         hr: Height and width of the HR; what follows is not looked at.
-        lr: Those of the LR.
+        lr: Height and width of the LR; what follows is not looked at.
         scale: The factor that is wanted between them.
         exact: Whether the HR must be the LR times the scale, as in a training. In test sets it may go on beyond that,
             by what a crop to a multiple of the scale leaves over: BasicSR crops it.

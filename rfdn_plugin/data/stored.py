@@ -104,7 +104,7 @@ def _late_png_exif(data: bytes) -> bytes | None:
 
 
 def turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """What a viewer shows for EXIF `orientation` (TIFF 6.0, tag 274: where the stored first row and column belong)."""
+    """Turn stored pixels by EXIF `orientation` (TIFF 6.0, tag 274: where the stored first row and column belong)."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

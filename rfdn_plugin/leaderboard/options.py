@@ -220,7 +220,7 @@ _Entry = Annotated[
 
 
 class ComplexityOptions(_Section):
-    """What is counted of a network."""
+    """Section `complexity`: how the costs of a network are counted."""
 
     mmengine: bool = True
     """Run mmengine.analysis beside our own count."""
@@ -246,7 +246,7 @@ class LatencyOptions(_Section):
 
 
 class ReportOptions(_Section):
-    """What the report shows beside the tables."""
+    """Section `report`: what the report shows beside the tables."""
 
     images: Annotated[int, Field(ge=0)] | dict[Name, list[Name]] = 3
     """How many images a scale are shown side by side (those on which the entries differ most), or which of which set."""
@@ -257,7 +257,7 @@ class ReportOptions(_Section):
 
 
 class SignificanceOptions(_Section):
-    """The paired bootstrap over the images of a set."""
+    """Section `significance`: the paired bootstrap over the images of a set."""
 
     resamples: Annotated[int, Field(ge=1000)] = 10_000
     """How often the images are drawn anew."""

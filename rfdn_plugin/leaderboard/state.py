@@ -13,7 +13,7 @@ from rfdn_plugin.leaderboard.options import LeaderboardOptions
 
 @dataclass
 class Run:
-    """One run of the leaderboard.
+    """State of a run of the leaderboard: what it was asked for, what it has found and measured.
 
     Attributes:
         options: What was asked for.

@@ -41,7 +41,7 @@ class RFDNModel(SavedModel):
 
     # --- starting ----------------------------------------------------------------------------------------------------
     def init_training_settings(self) -> None:
-        """As SRModel, but a fine-tuning starts with an EMA copy equal to the network.
+        """Set up losses, optimizer and average as SRModel does; a fine-tuning starts with an average equal to the network.
 
         SRModel builds the copy anew and loads the file into it: what the file does not set (the upsampler of another
         scale) then differs between the two, and validation sees a random layer until the average has washed it out.
@@ -59,7 +59,7 @@ class RFDNModel(SavedModel):
         get_root_logger().info(self.speed.describe(self.optimizer_g, self.device))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As SRModel, in the memory layout of `train.channels_last`."""
+        """Put a network on the device as SRModel does, in the memory layout of `train.channels_last`."""
         return super().model_to_device(self.speed.to_memory_format(net))
 
     @master_only
@@ -203,7 +203,7 @@ class RFDNModel(SavedModel):
         self.scaler.update()
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """As SRModel, all weights at once, with an average that is shorter at first: of the last tenth of the iterations.
+        """Update the average as SRModel does, all weights at once; at first it covers the last tenth of the iterations.
 
         With a fixed decay of 0.999 the average holds on to the weights of the start for thousands of iterations:
         measured (RFDN x2 from scratch, Set5, PSNR-Y) 32.9 dB averaged against 36.4 dB raw after 600 of them. From

@@ -49,7 +49,7 @@ class SavedModel(ValidatedModel):
         """Write the weights and, for a numbered iteration, the training state; remove what is not to be kept.
 
         Args:
-            epoch: That the training is in.
+            epoch: Epoch that the training is in.
             current_iter: The iteration, -1 for `latest`, or another word for the name of the file.
 
         Raises:
@@ -144,7 +144,7 @@ class SavedModel(ValidatedModel):
         checkpoints.write(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As SRModel, with the best validation results and the random numbers of where the run stopped.
+        """Resume as SRModel does, with the best validation results and the random numbers of where the run stopped.
 
         Where the options have changed the learning rate or its schedule since, what they say now holds.
 

@@ -53,7 +53,7 @@ class Speed:
 
     @classmethod
     def of(cls, train: Mapping[str, Any], device: str = 'cpu') -> Speed:
-        """From the section `train` of an option file, or an empty one, for a training on a device of that type."""
+        """Choose from the section `train` of an option file, or an empty one, for a training on a device of that type."""
         speed = cls(**{field.name: train[field.name] for field in fields(cls) if field.name in train})
         precision, reason = choose_precision(speed.precision, device)
         return replace(speed, precision=precision, reason=reason)
@@ -85,7 +85,7 @@ class Speed:
             yield number == len(chunks), len(part[0]) / len(batches[0]), part
 
     def describe(self, optimizer: torch.optim.Optimizer, device: torch.device) -> str:
-        """What is on, in a line for the log."""
+        """Describe what is on, in a line for the log."""
         words = [f'{self.precision} ({self.reason})' if self.reason else self.precision]
         words += ['channels last'] if self.channels_last else []
         words += [f'compiled ({self.compile})' if isinstance(self.compile, str) else 'compiled'] if self.compile else []

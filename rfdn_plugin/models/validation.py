@@ -33,7 +33,7 @@ class ValidatedModel(SRModel):
         super().__init__(opt)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """As SRModel; in training `after_validation` is called with the name of the set.
+        """Validate as SRModel does; in training `after_validation` is called with the name of the set.
 
         BasicSR validates once more when a training has ended, under the number of an iteration that was never made;
         where the last iteration was validated already that is left out.
@@ -70,10 +70,10 @@ class ValidatedModel(SRModel):
             self.__dict__.pop('metric_results', None)
 
     def after_validation(self, dataset: str) -> None:
-        """What a training does with the results of a set, which `best_metric_results` has taken in."""
+        """Hook for what a training does with the results of a set, which `best_metric_results` has taken in."""
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """As SRModel, and no image is written over another: SRModel leaves out the folders and suffixes of their names."""
+        """Validate in one process as SRModel does, with names that keep folder and suffix, so that no image replaces another."""
         super().nondist_validation(_Named(dataloader) if save_img else dataloader, current_iter, tb_logger, save_img)
 
     def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
@@ -156,7 +156,7 @@ def image_names(paths: Sequence[str | dict[str, str]], root: str) -> dict[str, s
     """A name for each image of a set, unlike that of every other.
 
     Args:
-        paths: Those of BasicSR's datasets: keys of an LMDB, or paths below `root`; for pairs, under `lq_path`.
+        paths: Paths of BasicSR's datasets: keys of an LMDB, or paths below `root`; for pairs, under `lq_path`.
         root: The folder that they lie in.
 
     Returns:

@@ -31,7 +31,7 @@ Place = Annotated[str, AfterValidator(_place)]
 
 
 class IoBackend(Section):
-    """Where the images of a dataset are read from."""
+    """Kind of storage that the images of a dataset are read from."""
 
     type: Literal['disk', 'lmdb']
     """Where the images are: a folder of files, or an LMDB."""
@@ -152,7 +152,7 @@ class OtherDataset(BaseModel):
 
 
 class OtherTrainDataset(OtherDataset):
-    """As `OtherDataset`, with what BasicSR's loaders read."""
+    """Training set of another type, as `OtherDataset`, with what BasicSR's loaders read."""
 
     num_worker_per_gpu: Annotated[int, Field(ge=0, le=1024)]
     """Processes that read images."""
@@ -209,7 +209,7 @@ class _Datasets(BaseModel):
 
 
 class TrainingDatasets(_Datasets):
-    """What is trained on, and sections `val`, `val_1`, ... of what is validated on."""
+    """Data of a training: `train`, and sections `val`, `val_1`, ... for validation."""
 
     train: AnyTrainDataset
     """What is trained on."""

@@ -44,12 +44,12 @@ def load_training_options(path: str | Path, overrides: Sequence[str] = ()) -> di
 
 
 def load_test_options(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """As `load_training_options`, for an option file of `rfdn test`."""
+    """Read and check an option file of `rfdn test`; see `load_training_options`."""
     return _load(TestOptions, path, overrides)
 
 
 def unchecked_parts(options: dict[str, Any]) -> list[str]:
-    """What was passed on unchecked, a line each: the keys of other packages' datasets and models.
+    """Name what is passed on unchecked, a line each: the keys of other packages' datasets and models.
 
     Args:
         options: As the functions above give them.

@@ -17,12 +17,12 @@ Place = tuple[str | int, ...]
 
 
 def write_place(place: Place) -> str:
-    """`train.optim_g.betas[0]`."""
+    """Write the place of a value in an option file, for example `train.optim_g.betas[0]`."""
     return ''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in place).removeprefix('.')
 
 
 def places_of_unknown_keys(schema: type[BaseModel], error: ValidationError) -> list[Place]:
-    """Where keys stand that no section knows."""
+    """Places of keys that no section knows."""
     unknown = [problem['loc'] for problem in error.errors() if problem['type'] == 'extra_forbidden']
     return list(dict.fromkeys(_locate(schema, location)[0] for location in unknown))
 
@@ -31,7 +31,7 @@ def describe_problems(schema: type[BaseModel], error: ValidationError) -> list[s
     """A line for each problem: its place (`train.optim_g.lr`, `entries[0].scale`), what is wrong, and the nearest known key.
 
     Args:
-        schema: Of the whole file.
+        schema: Model of the whole file.
         error: What it raised.
     """
     described: dict[Place, str] = {}

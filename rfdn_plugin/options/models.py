@@ -36,7 +36,7 @@ def has_open_options(name: Any) -> bool:
 
 
 def other_task(name: str) -> str | None:
-    """What a model does instead of training a super-resolution network on pairs of images; None for those that do it."""
+    """Task of a model that does something else than train a super-resolution network on image pairs; None for the rest."""
     return next((_OTHER_TASKS[base] for base in _base_names(name) if base in _OTHER_TASKS), None)
 
 

@@ -48,7 +48,7 @@ def registered(kind: str, name: str) -> Any:
 
 
 def registered_names(kind: str) -> list[str]:
-    """What BasicSR's registry of that kind has, by the names for an option file."""
+    """Names in one of BasicSR's registries, as an option file writes them."""
     return [name.removesuffix('_basicsr') for name in _registry(kind).keys()]
 
 
@@ -87,7 +87,7 @@ _BETTER = {'calculate_psnr': 'higher', 'calculate_ssim': 'higher', 'calculate_ni
 
 
 def better_direction(metric: str) -> str | None:
-    """Which results of a metric are better, 'higher' or 'lower'; None where that is not known here."""
+    """Direction in which results of a metric are better, 'higher' or 'lower'; None where that is not known here."""
     return _BETTER.get(metric)
 
 
@@ -99,7 +99,7 @@ def needs_reference(metric: Mapping[str, Any]) -> bool:
 
 
 def check_metric(section: dict[str, Any]) -> dict[str, Any]:
-    """As `check_registered`, for a metric, which is given its images and may say which way is better."""
+    """Check a metric of an option file as `check_registered` does; it is given its images and may say which way is better."""
     section = dict(section)
     better = section.pop('better', None)
     if better not in (None, 'higher', 'lower'):
@@ -126,7 +126,7 @@ def check_arguments(name: str, function: Callable, arguments: Mapping[str, Any],
 
 
 def parameters(found: Any) -> dict[str, inspect.Parameter]:
-    """What a registered class or function is called with; nothing where it does not tell."""
+    """Parameters of a registered class or function; empty where it does not tell them."""
     try:
         if not inspect.isclass(found):
             return dict(inspect.signature(found).parameters)
@@ -141,7 +141,7 @@ def arguments_model(name: str, registered: Any, given: Set[str] = frozenset()) -
     """A pydantic model of the arguments of a registered class or function, from its signature and annotations.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         registered: A class (its constructor counts) or a function.
         given: Parameters that the caller supplies, which an option file must not.
     """

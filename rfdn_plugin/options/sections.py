@@ -112,7 +112,7 @@ class CosineScheduler(Section):
 
 
 class TrainSection(Section):
-    """How the network is trained."""
+    """Section `train`: optimizer, schedule, losses and length of a training."""
 
     ema_decay: Share = 0
     """Decay of the exponential moving average of the weights; 0 for none. Where it is on, validation uses it."""
@@ -167,7 +167,7 @@ class TrainSection(Section):
 
 
 class ValSection(Section):
-    """What is measured and saved in validations and tests."""
+    """Section `val`: what is measured and saved in validations and tests."""
 
     val_freq: PositiveInt | None = None
     """Iterations between validations (training only)."""
@@ -182,7 +182,7 @@ class ValSection(Section):
 
 
 class Wandb(Section):
-    """Whether and where Weights & Biases is fed (package `wandb`)."""
+    """Section `logger.wandb`: the project of Weights & Biases that gets losses and results (package `wandb`)."""
 
     project: str | None = None
     """The project; `~` for none."""
@@ -191,7 +191,7 @@ class Wandb(Section):
 
 
 class Best(Section):
-    """By which result the best weights are chosen."""
+    """Section that names the result by which the best weights are chosen."""
 
     metric: str
     """A name in `val.metrics`."""
@@ -200,7 +200,7 @@ class Best(Section):
 
 
 class LoggerSection(Section):
-    """What is logged and kept, and how often."""
+    """Section `logger`: what is logged and kept, and how often."""
 
     print_freq: PositiveInt
     """Iterations between lines of the log."""

@@ -62,7 +62,7 @@ def find_option_file(given: str | Path, kind: str | None = None) -> Path:
     Args:
         given: A path, or the end of a shipped file's name: `RFDN/train_RFDN_x2_scratch.yml`, `train_RFDN_x2_scratch`,
             also with the `options/` of a checkout before it.
-        kind: Of `KINDS`, which command asks; None for any.
+        kind: One of `KINDS`, which command asks; None for any.
 
     Raises:
         RFDNError: There is no such file, or the name fits several shipped ones or one of another kind.

@@ -53,13 +53,13 @@ def keep_newest(models: str | os.PathLike, states: str | os.PathLike, count: int
 def card(
     opt: dict[str, Any], iteration: int, optimizer: torch.optim.Optimizer, best_results: dict[str, Any]
 ) -> dict[str, str]:
-    """What weights alone do not say, as plain text: the model card, which `weights.detect` reads.
+    """Model card as plain text: what weights alone do not say, for `weights.identify` to read.
 
     Args:
         opt: BasicSR's options of the training.
         iteration: Iterations that the weights have been trained for.
-        optimizer: That trained them.
-        best_results: Of the validations so far, by set and metric.
+        optimizer: Optimizer that trained them.
+        best_results: Best results of the validations so far, by set and metric.
     """
     arguments = dict(opt['network_g'])
     name = arguments.pop('type')

@@ -43,7 +43,7 @@ def nothing_lost(session: Session, options: dict[str, Any], launcher: str) -> It
 
 
 def explanation(error: Exception, options: dict[str, Any], launcher: str, out_of_memory: type) -> str | None:
-    """What happened and what to do, where that is known."""
+    """Explain an error of a training in one line: what happened and what to do; None where that is not known."""
     import lmdb
 
     if isinstance(error, RFDNError):

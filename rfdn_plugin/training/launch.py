@@ -44,7 +44,7 @@ def joined(launcher: str, options: dict[str, Any]) -> Iterator[None]:
 
     Args:
         launcher: As in `world_size`.
-        options: Those of the option file; `dist_params` may name the port that SLURM's processes meet at.
+        options: Options of the training; `dist_params` may name the port that SLURM's processes meet at.
 
     Raises:
         RFDNError: This machine has fewer GPUs than processes.
@@ -68,7 +68,7 @@ def joined(launcher: str, options: dict[str, Any]) -> Iterator[None]:
 
 
 def first_decides(launcher: str, decide: Callable[[], Result]) -> Result:
-    """What `decide` returns in the first process, in all of them; it is called there alone.
+    """Call `decide` in the first process alone, and return its result in all processes.
 
     Raises:
         SystemExit: In the others, where it failed in the first, whose output says why. There its error is raised.

@@ -110,11 +110,11 @@ class LossWatch:
         return {name: statistics.fmean(column) for name, column in zip(self._names, columns, strict=False)}
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs to go on in the same way, in plain numbers."""
+        """State that a resumed training needs to watch on in the same way, in plain numbers."""
         return {'names': list(self._names), 'since_line': self._since_line, 'totals': list(self._totals)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set what `state` gave."""
+        """Restore what `state` returned in the training that was interrupted."""
         self._names, self._since_line = tuple(state['names']), [list(row) for row in state['since_line']]
         self._totals = deque(state['totals'], maxlen=self.WINDOW)
 

@@ -17,7 +17,7 @@ from rfdn_plugin.utils.errors import RFDNError
 
 
 def said(train: dict[str, Any]) -> dict[str, Any]:
-    """What an option section `train` says of them, to be kept in the training state: SRModel takes parts out of it."""
+    """Settings of the learning rate in section `train`, to be kept in the training state: SRModel takes parts out of it."""
     return copy.deepcopy({key: train.get(key) for key in ('optim_g', 'scheduler')})
 
 
@@ -26,8 +26,8 @@ def go_on_with(model: BaseModel, now: dict[str, Any], before: dict[str, Any]) ->
 
     Args:
         model: With the optimizer and the schedule of its training state.
-        now: From `said`, of the options.
-        before: From `said`, of the training state. Where the two are equal, nothing is done.
+        now: Settings of the options, from `said`.
+        before: Settings of the training state, from `said`. Where the two are equal, nothing is done.
 
     Raises:
         RFDNError: The optimizer is another, to which the state means nothing.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Trained(Protocol):
-    """What a session asks of its model, `models.rfdn_model.RFDNModel`."""
+    """Interface that a session needs of its model, `models.rfdn_model.RFDNModel`."""
 
     opt: dict[str, Any]
     iteration: int

@@ -22,7 +22,7 @@ _DATA = ('gt_size', 'use_hflip', 'use_rot', 'sample_seed', 'dataset_enlarge_rati
 
 
 def settings_of(opt: dict[str, Any]) -> dict[str, Any]:
-    """What the options say, by their path: plain values. The learning rate and its schedule are in `rates`.
+    """Settings of a training by their path, as plain values. The learning rate and its schedule are in `rates`.
 
     Args:
         opt: BasicSR's options of a training, before its model has taken parts out of them.
@@ -37,7 +37,7 @@ def settings_of(opt: dict[str, Any]) -> dict[str, Any]:
 
 
 def images_of(dataset: Any) -> dict[str, Any]:
-    """Which images a training set has, in plain values: where it says it, their number and a digest of their names."""
+    """Identify the images of a training set, in plain values: where it says it, their number and a digest of their names."""
     opt = getattr(dataset, 'opt', {})
     found: dict[str, Any] = {'the number of training images': len(dataset)}
     roots = {key: opt[key] for key in ('dataroot_gt', 'dataroot_lq') if opt.get(key)}
@@ -55,10 +55,10 @@ def images_of(dataset: Any) -> dict[str, Any]:
 
 
 def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """What has changed since the training state was written, as a line; None where nothing has.
+    """Describe in one line what has changed since the training state was written; None where nothing has.
 
     Args:
-        before: From `settings_of` and `images_of`, as the state has them; what it lacks has not changed.
+        before: Settings from `settings_of` and `images_of`, as the state has them; what it lacks has not changed.
         now: The same, of the options.
     """
     changes = [

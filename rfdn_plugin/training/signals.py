@@ -38,7 +38,7 @@ class StopSignals:
         self._last = -float('inf')
 
     def catch(self, launched: bool) -> None:
-        """Catch them from now on.
+        """Catch SIGTERM, SIGINT and SIGHUP from now on.
 
         Args:
             launched: Whether torchrun or SLURM started this process. Without them a SIGHUP that nohup had ignored

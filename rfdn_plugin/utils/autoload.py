@@ -23,7 +23,7 @@ LINE = "import importlib.util; importlib.util.find_spec('rfdn_plugin') and __imp
 
 
 def folders() -> list[Path]:
-    """Where the line may stand: beside the packages of this Python, then beside the user's own, where there are such."""
+    """Folders where the line may stand: beside the packages of this Python, then beside the user's own, where there are such."""
     places = [sysconfig.get_path('purelib')]
     if site.ENABLE_USER_SITE:
         places.append(site.getusersitepackages())

@@ -31,7 +31,7 @@ _CURES = {
 
 
 def explain(error: OSError) -> str:
-    """What the operating system refused, of which file, and what can be done about it, as one line."""
+    """Explain in one line what the operating system refused, for which file, and what can be done about it."""
     what = error.strerror or str(error)
     where = f'{error.filename}: ' if error.filename else ''
     cure = f': {_CURES[error.errno]}' if error.errno in _CURES else ''

@@ -55,7 +55,7 @@ PROCESSOR_FEATURES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor.
+    """One line of `rfdn doctor`: a subject, its state, and the cure of a problem.
 
     Attributes:
         subject: What was looked at ('python', 'basicsr', ...).
@@ -90,7 +90,7 @@ def check_python() -> list[Finding]:
 
 
 def check_torch() -> list[Finding]:
-    """Whether torch and torchvision are there and belong together, by what torchvision's metadata requires."""
+    """Check that torch and torchvision are there and belong together, by what torchvision's metadata requires."""
     try:
         torch, torchvision = metadata.version('torch'), metadata.version('torchvision')
     except metadata.PackageNotFoundError as error:
@@ -108,7 +108,7 @@ def check_torch() -> list[Finding]:
 
 
 def check_basicsr() -> list[Finding]:
-    """Which distribution provides `basicsr`: BasicSR itself, a fork, several, a folder without metadata, or none."""
+    """Find the distribution that provides `basicsr`: BasicSR itself, a fork, several, a folder without metadata, or none."""
     spec = importlib.util.find_spec('basicsr')
     providers = sorted({name.lower() for name in metadata.packages_distributions().get('basicsr', [])})
     cure = 'pip install --no-build-isolation basicsr'

@@ -66,7 +66,7 @@ class Lock:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock, or raise an error that names the process that holds it.
 
         Raises:
             RFDNError: Another process holds it; the message names its host and number.

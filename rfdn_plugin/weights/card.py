@@ -25,7 +25,7 @@ def model_card(type: str, arguments: Mapping[str, Any], **details: Any) -> dict[
 
     Args:
         type: A key of `archs.NETWORKS`.
-        arguments: Of its constructor; those left out are written with their defaults.
+        arguments: Arguments of its constructor; those left out are written with their defaults.
         details: What else to say: training_data, iterations, metrics, licence, source, ... None is left out.
 
     Returns:

@@ -33,7 +33,7 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping
     Args:
         path: The file.
         tensors: A state dict.
-        card: From `card.model_card`.
+        card: Model card, from `card.model_card`.
         layout: One of `LAYOUTS`.
 
     Raises:
@@ -152,7 +152,7 @@ _LAST_ELSE = ('upsampler.0.weight', 'upsampler.0.bias')
 
 
 def fold_img_range(identity: Identity) -> Identity:
-    """The same function with `img_range=1`: the first weight times the range, the last weight and bias over it."""
+    """Weights that compute the same with `img_range=1`: the first weight times the range, the last weight and bias over it."""
     img_range = identity.img_range
     factors = {name: img_range for name in _FIRST if name in identity.checkpoint.tensors}
     factors |= dict.fromkeys(_LAST.get(identity.type, _LAST_ELSE), 1 / img_range)
@@ -165,7 +165,7 @@ def fold_img_range(identity: Identity) -> Identity:
 
 # --- SRB's identity ------------------------------------------------------------------------------------------------
 def fold_shallow_residual(identity: Identity) -> Identity:
-    """The same function with plain convolutions (`shallow_residual=False`).
+    """Weights of RFDN that compute the same with plain convolutions (`shallow_residual=False`).
 
     Raises:
         RFDNError: The network has no shallow residual.

@@ -15,7 +15,7 @@ from rfdn_plugin.weights.identify.known import KNOWN_WEIGHTS
 
 
 def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -> dict[str, Any]:
-    """What a weights file is.
+    """Describe a weights file: network, scale, range, key layout, SHA-256 and metadata.
 
     Args:
         path: The file.

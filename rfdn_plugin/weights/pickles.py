@@ -66,7 +66,7 @@ class _InertMapping:
 
 
 def read_pickle(path: Path) -> Any:
-    """What `torch.save` wrote, a checkpoint or a training state, with the tensors on the CPU; nothing inside is executed.
+    """Read what `torch.save` wrote, a checkpoint or a training state, with the tensors on the CPU; nothing inside is executed.
 
     Objects that are neither tensors nor plain values come back as `Inert`.
 

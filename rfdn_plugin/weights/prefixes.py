@@ -57,7 +57,7 @@ def answers(prefix: str, param_key: str, prefixes: Collection[str]) -> bool:
 
 
 def without_common_prefix(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """What `ALWAYS_REMOVED` takes off, and the tensors without it."""
+    """Split off prefixes of `ALWAYS_REMOVED` that all names share: the prefix, and the tensors without it."""
     prefix, tensors = '', dict(tensors)
     while (found := next((p for p in ALWAYS_REMOVED if all(name.startswith(p) for name in tensors)), None)) is not None:
         prefix += found

@@ -73,7 +73,7 @@ def write_databases(
     """Put images into the databases in order, and finish them.
 
     Args:
-        writers: By scale, 1 for HR.
+        writers: Writers by scale, 1 for HR.
         results: For each image from the first that some unfinished database lacks: its record, and its values for
             the databases that lack it.
         total: The number of images.

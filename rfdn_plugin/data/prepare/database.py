@@ -66,7 +66,7 @@ class DatabaseWriter:
         return len(self.records) + len(self._pending)
 
     def record(self, number: int) -> dict:
-        """What became of an image that was taken, committed or not."""
+        """Record of an image that was taken, committed or not: its entries, notices or the reason why it was skipped."""
         return self.records[number] if number < len(self.records) else self._pending[number - len(self.records)]
 
     @property

@@ -31,7 +31,7 @@ _BMP_HEADER_BYTES = 54
 
 
 def encoder_name(encoding: Encoding, level: int) -> str:
-    """Which code makes the bytes: two encoders give equal pixels, not equal bytes."""
+    """Name of the code that makes the bytes: two encoders give equal pixels, not equal bytes."""
     if encoding == 'bmp':
         return 'bmp'
     return f'png level {level} by {"isal" if _uses_isal(level) else "opencv"}'

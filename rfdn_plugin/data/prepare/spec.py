@@ -14,7 +14,7 @@ from rfdn_plugin.utils.errors import RFDNError
 
 @dataclass(frozen=True)
 class PrepareSpec:
-    """What `rfdn prepare` is asked for.
+    """Settings of one run of `rfdn prepare`.
 
     Attributes:
         hr: Folders of HR images.
@@ -56,14 +56,14 @@ class PrepareSpec:
 
     @property
     def stride(self) -> int:
-        """The step in use."""
+        """Step between sub-images in HR pixels: `step`, or half of `crop_size`, rounded down to a multiple of `multiple`."""
         if self.step is not None:
             return self.step
         return max(self.crop_size // 2 // self.multiple, 1) * self.multiple
 
     @property
     def folder(self) -> Path:
-        """Where the databases are written: `out`, or this shard's folder in it."""
+        """Folder that the databases are written to: `out`, or this shard's folder in it."""
         return self.out / 'shard_{}_of_{}'.format(*self.shard) if self.shard else self.out
 
     def check(self) -> None:
@@ -96,7 +96,7 @@ def paths_of(spec: PrepareSpec) -> list[tuple[int, Path]]:
 
 
 def settings_of(spec: PrepareSpec, scale: int) -> dict:
-    """What the content of the database of one scale depends on, beside the images."""
+    """Settings that the content of the database of one scale depends on, beside the images."""
     settings = {
         'format': 1,
         'scale': scale,

@@ -16,7 +16,7 @@ _NAMED = 10  # of each kind of skip; images.jsonl beside each database names all
 
 @dataclass(frozen=True)
 class Summary:
-    """The account of one run.
+    """Account of one run of `rfdn prepare`: images used, noticed and skipped.
 
     Attributes:
         used: Number of images in the databases.

@@ -60,7 +60,7 @@ class FastPairedImageDataset(PairedImageDataset):
         """A sample: `lq` and `gt`, float32 RGB (3, H, W) in 0..1, `lq_path` and `gt_path`.
 
         Args:
-            index: Of the image; or, from `EpochSampler`, that plus the length of the dataset times the number of
+            index: Index of the image; or, from `EpochSampler`, that plus the length of the dataset times the number of
                 the draw since the training began.
 
         Raises:
@@ -130,8 +130,8 @@ class FastPairedImageDataset(PairedImageDataset):
         """BasicSR's functions take theirs from the module `random`: seed it for this sample, and put it back.
 
         Args:
-            draw: Of the sample since the training began, 0 where it is not counted.
-            index: Of the image.
+            draw: Number of the sample since the training began, 0 where it is not counted.
+            index: Index of the image.
 
         Raises:
             RFDNError: `sample_seed` is set, the draw is not counted, and the epoch is unknown.

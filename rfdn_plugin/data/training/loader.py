@@ -164,7 +164,7 @@ class ContinuousLoader(_Loader):
 
     Args:
         loader: Its dataset, batch size, workers and so on are taken over.
-        sampler: That names the samples of an epoch; BasicSR's loop tells it the epoch.
+        sampler: Sampler that names the samples of an epoch; BasicSR's loop tells it the epoch.
     """
 
     def __init__(self, loader: DataLoader, sampler: EpochSampler) -> None:

@@ -48,7 +48,7 @@ class Store:
             which: The number of each patch's image, N.
             top, left: Its corner in the image, N.
             turns: N x 3 of 0 and 1: mirror left and right, mirror up and down, exchange rows and columns, in this order.
-            size: Of a side.
+            size: Side of the patch in pixels.
         """
         ramp = torch.arange(size, device=which.device)
         horizontally, vertically, exchanged = (flag[:, None, None] for flag in turns.bool().unbind(1))
@@ -66,8 +66,8 @@ class ResidentLoader:
 
     Args:
         dataset: With a `sample_seed`, in its training phase.
-        sampler: That names the samples of an epoch.
-        batch_size: Of each process.
+        sampler: Sampler that names the samples of an epoch.
+        batch_size: Samples in the batch of each process.
         device: Where the images are kept and the batches are made.
 
     Raises:

@@ -64,13 +64,13 @@ class Group:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """The main place first."""
+        """All places of the group, the main one first."""
         return (self.main, *(partner.place for partner in self.partners))
 
 
 @dataclass
 class Checked:
-    """What a worker found in some items of a group.
+    """Result of a worker: what it decoded, compared and found in some items of a group.
 
     Attributes:
         findings: In the order of the items.

@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was looked at and what was found.
+    """Result of `rfdn verify`: what was looked at, and the findings.
 
     Attributes:
         entries: For each database or folder the number of images that were decoded.
@@ -85,7 +85,7 @@ class Report:
         return [finding for finding in self.findings if finding.is_problem]
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Take in findings."""
+        """Add findings to the report."""
         self.findings.extend(findings)
 
     def lines(self, most: int = 20) -> list[str]:

@@ -17,7 +17,7 @@ _OTHER_IMAGE = 0.5
 
 @dataclass(frozen=True)
 class PairCheck:
-    """What was found about a pair.
+    """Result of the check of one HR and LR pair.
 
     Attributes:
         key: The entry of the HR.

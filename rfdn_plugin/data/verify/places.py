@@ -17,7 +17,7 @@ from rfdn_plugin.utils.errors import RFDNError
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a place.
+    """Items of a place: a folder of images, or an LMDB.
 
     Attributes:
         shapes: For each entry its shape where the place tells it; None where the place cannot be read at all.

@@ -22,7 +22,7 @@ class Cache:
         self.folder = Path(folder)
 
     def lines(self, key: str) -> dict[str, Any]:
-        """What was appended under `key`, by name; the last of several."""
+        """Values that were appended under `key`, by name; the last of several."""
         path = self.folder / f'{key}.jsonl'
         if not path.is_file():
             return {}

@@ -40,7 +40,7 @@ MULTI_ADDS_NOTE = (
 
 @dataclass(frozen=True)
 class Count:
-    """Counts of one pass.
+    """Operations that one forward pass makes.
 
     Attributes:
         conv_macs: Multiply-adds of the convolutions.
@@ -59,7 +59,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model costs; counts are whole numbers. `mmengine` is None where it was not asked for or cannot count."""
+    """Costs of a model; counts are whole numbers. `mmengine` is None where it was not asked for or cannot count."""
 
     params: int
     conv_macs_hr720: int
@@ -172,7 +172,7 @@ def mmengine_count(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
 
 
 def measure_onnx(path: str | Path, scale: int) -> Complexity:
-    """The same figures of an ONNX file, from the shapes of its layers' outputs; mmengine cannot count it.
+    """Count the costs of an ONNX file as `measure` does, from the shapes of its layers' outputs; mmengine cannot count it.
 
     Raises:
         RFDNError: onnx or onnxruntime is not installed, or the file cannot be run.

@@ -45,14 +45,14 @@ WEIGHTS_STATE = {True: 'EMA weights', False: 'raw weights', None: ''}
 
 @dataclass(frozen=True)
 class Entry:
-    """One row to be measured.
+    """A row of the board that is to be measured, with all that its measurement needs.
 
     Attributes:
         name, scale: Together they are unique.
         type: The network, or 'bicubic', 'onnx', 'openvino', 'ncnn', 'images'.
         options: The section of the option file, with `{scale}` filled in.
         weights_sha256: SHA-256 of the weights file.
-        arguments: Those of the network's constructor.
+        arguments: Arguments of the network's constructor.
         range_source: What says the input range; see `Identity.sources`. Empty where the entry's options do.
         state: 'EMA weights', 'raw weights' or '' where the file does not say.
         backend, precision: What runs it and in what arithmetic; empty where it runs as in training.
@@ -117,7 +117,7 @@ class Entry:
         return open_model(self.network(), backend=options.backend, precision=options.precision, threads=threads)
 
     def predictor(self, device: str = 'cpu') -> Predictor:
-        """What super-resolves an image for this entry. Raises as `network`."""
+        """Function that super-resolves an image for this entry. Raises as `network`."""
         if self.backend:
             return RunnerPredictor(self.runner())
         if self.has_network:

@@ -29,11 +29,11 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass
 class Evaluation:
-    """What was measured.
+    """Results of all entries on all sets, and the entries that failed.
 
     Attributes:
-        scores: By entry label and set name. A failed entry has what it had reached.
-        failures: By entry label, in one line.
+        scores: Scores by entry label and set name. A failed entry has what it had reached.
+        failures: One line by entry label.
     """
 
     scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Plan:
-    """What workers need to know: sent to each once."""
+    """Entries, sets and metrics of a run, sent to each worker once."""
 
     entries: dict[str, Entry]
     sets: dict[tuple[str, int], TestSet]
@@ -53,7 +53,7 @@ class Plan:
         return {**self.metrics, **entry.options.metrics}
 
     def key(self, entry: Entry, test_set: TestSet) -> str:
-        """Of an entry's results on a set in the cache."""
+        """Key of an entry's results on a set in the cache."""
         return digest('scores', entry.key, test_set.digest, test_set.scale, self.metrics_of(entry), self.device)
 
 
@@ -88,7 +88,7 @@ class Worker:
         return results
 
     def probe(self, set_key: tuple[str, int], label: str) -> str | None:
-        """What looks wrong with an entry on the first image of a set, or None; see `probe.suspicion`."""
+        """Describe what looks wrong with an entry on the first image of a set, or None; see `probe.suspicion`."""
         try:
             return suspicion(self.plan.entries[label], self.plan.sets[set_key].read(0), self.plan.device)
         except Exception as error:  # a stranger's model; it will be named when it is evaluated
@@ -107,7 +107,7 @@ class Worker:
             return f'{type(error).__name__}: {_first_line(error)}'
 
     def image(self, set_key: tuple[str, int], index: int, label: str, _key: str) -> np.ndarray:
-        """An entry's image itself."""
+        """Super-resolved image of an entry."""
         return self.predict(label, self.plan.sets[set_key].read(index))
 
     def check(self, set_key: tuple[str, int], index: int) -> dict[str, Any]:

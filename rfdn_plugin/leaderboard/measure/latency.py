@@ -38,7 +38,7 @@ def device_name(device: str) -> str:
 
 
 def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: str) -> dict[str, dict[str, Any] | str]:
-    """Time every entry in turns.
+    """Time the entries in turns, so that a change of the machine meets all of them.
 
     Returns:
         By entry label: `median`, `min`, `p10`, `p90` in milliseconds of one forward pass, without reading images or

@@ -93,7 +93,7 @@ def _bgr(rgb: np.ndarray) -> np.ndarray:
 
 
 def metric_problem(section: Mapping[str, Any]) -> str | None:
-    """What is wrong with a further metric before any image is measured, or None.
+    """Find what is wrong with a further metric before any image is measured; None where nothing is.
 
     Args:
         section: The metric as an option file names it: `type`, `better`, and its arguments.

@@ -34,10 +34,10 @@ YEARS = {
 
 
 def score(year: int, flops: float, params: float, runtime_ratio: float | None = None) -> dict[str, Any]:
-    """A model's score.
+    """Compute the score of a model by the rules of a year of the NTIRE challenge.
 
     Args:
-        year: Of the challenge.
+        year: Year of the challenge.
         flops: Multiply-adds for a 3x256x256 input, in mmengine's or fvcore's convention.
         params: Number of parameters.
         runtime_ratio: The model's runtime over the baseline's, both measured in the same run on the same card; None

@@ -17,10 +17,10 @@ CLEARLY_BETTER = 2.0
 
 
 def suspicion(entry: Entry, image: SetImage, device: str = 'cpu') -> str | None:
-    """What looks wrong with an entry, in one line, or None.
+    """Describe in one line what looks wrong with an entry, or None.
 
     Args:
-        entry: Of any kind.
+        entry: An entry of any kind.
         image: An image of its scale.
         device: Where networks run.
     """

@@ -38,7 +38,7 @@ class TestSet:
     """A set at one scale, with its pairs found. Make it with `open_set`.
 
     Attributes:
-        names: Of the images, as the HR's, sorted; `read` takes their indices.
+        names: Names of the images, as the HR's, sorted; `read` takes their indices.
         template: BasicSR's `filename_tmpl`.
         digest: SHA-256 over the names and bytes of all HR and LR files.
     """
@@ -62,7 +62,7 @@ class TestSet:
 
     @cached_property
     def cut_edges(self) -> CutEdges:
-        """Of an LMDB of sub-images, the edges at which they were cut from whole images."""
+        """Edges at which the sub-images of an LMDB were cut from whole images."""
         return CutEdges(Path(self.hr), Path(self.lr))
 
     @cached_property
@@ -95,7 +95,7 @@ class TestSet:
         return {name: size for name, size in found.items() if size is not None}
 
     def read(self, index: int) -> SetImage:
-        """Decode pair `index`.
+        """Decode the HR and LR images of pair `index`.
 
         Raises:
             RFDNError: A file of the pair cannot be decoded.

@@ -26,7 +26,7 @@ def compare_all(
     """Every pair of entries on the images of one set.
 
     Args:
-        scores: By entry, then by image: all with the same images. Entries with other images, or with values that
+        scores: Scores by entry, then by image: all with the same images. Entries with other images, or with values that
             are not finite, are left out.
         resamples: Draws.
         confidence: Share of the draws inside the interval.

@@ -29,10 +29,10 @@ class Crop(NamedTuple):
 
 
 def most_different_crop(images: Mapping[str, np.ndarray], size: int) -> Crop:
-    """Where super-resolved images of one HR differ most: the square of the largest variance between them.
+    """Find where super-resolved images of one HR differ most: the square of the largest variance between them.
 
     Args:
-        images: Of one size, H x W x 3, RGB, uint8. `Bicubic` is left out of the judgement where two others are there:
+        images: Images of one size, H x W x 3, RGB, uint8. `Bicubic` is left out of the judgement where two others are there:
             it differs from all of them wherever there is an edge.
         size: Side of the square; the image's shorter side where that is less.
     """

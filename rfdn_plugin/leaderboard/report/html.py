@@ -25,12 +25,12 @@ _COSTS = {
 
 
 def render(board: dict[str, Any], images: list[dict[str, Any]], captions: dict[int, dict[str, str]]) -> str:
-    """The page.
+    """Render the board as one HTML page that needs no other file.
 
     Args:
         board: The content of leaderboard.json.
         images: As `report.write_outputs` takes them, with `crop`.
-        captions: By index in `images`, then by entry name.
+        captions: Captions by index in `images`, then by entry name.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined

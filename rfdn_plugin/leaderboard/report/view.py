@@ -30,12 +30,12 @@ class Cell:
 
 @dataclass
 class ScaleView:
-    """The table of one scale.
+    """Rows and columns of the table of one scale.
 
     Attributes:
         rows: Measured ones first, then published ones.
         sets: Columns in the order of the option file.
-        quality: By row index, set and metric.
+        quality: Cells by row index, set and metric.
         notes: Footnotes on quality, each a sentence or two.
         cost_notes: The same on costs.
     """
@@ -65,7 +65,7 @@ def scales(board: dict[str, Any]) -> list[int]:
 
 
 def view(board: dict[str, Any], scale: int) -> ScaleView:
-    """The table of `scale`."""
+    """Make the table of `scale` from the content of leaderboard.json."""
     rows = [row for row in board['entries'] if row['scale'] == scale]
     rows = sorted(rows, key=lambda row: row['source'] != 'measured')
     known = [info['name'] for info in board['sets'].values() if info['scale'] == scale]

@@ -71,7 +71,7 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
 
 
 def check_test(options: dict[str, Any]) -> Findings:
-    """As `check_training`, for a test."""
+    """Check all that a test needs before it begins; see `check_training`."""
     found = Findings(notes=[*unchecked_parts(options), *ignored_parts(options)])
     images = _check_datasets(options, found)
     found.run('num_gpu', _check_devices, options)

@@ -30,7 +30,7 @@ def check_decodes(where: str, dataset: dict[str, Any], names: dict[str, Iterable
     Args:
         where: The section, `datasets.val`.
         dataset: It.
-        names: By `dataroot_gt` and `dataroot_lq`, the file names or keys.
+        names: File names or keys, by `dataroot_gt` and `dataroot_lq`.
     """
     known = _Known()
     for key, wanted in names.items():

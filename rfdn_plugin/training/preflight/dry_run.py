@@ -24,7 +24,7 @@ def try_network(options: dict[str, Any], net: nn.Module) -> list[str]:
     """See that a network of this package takes the images of the data and gives images of the wanted size.
 
     Args:
-        options: Of a training or a test.
+        options: Options of a training or a test.
         net: Built from them.
     """
     from rfdn_plugin.archs import NETWORKS
@@ -56,7 +56,7 @@ def try_discriminator(options: dict[str, Any]) -> Iterator[str]:
     """See that the second network judges patches of the training's size, and the adversarial loss its judgement.
 
     Args:
-        options: Of a training.
+        options: Options of a training.
     """
     section, patch = options.get('network_d'), options['datasets']['train'].get('gt_size')
     if not section or not isinstance(patch, int):
@@ -85,7 +85,7 @@ def try_losses(options: dict[str, Any]) -> Iterator[str]:
     """See that each loss that costs nothing to build gives one number for two images, above 0 where they differ.
 
     Args:
-        options: Of a training.
+        options: Options of a training.
     """
     from basicsr.losses import build_loss
 

@@ -98,7 +98,7 @@ def _try_metric(where: str, metric: dict[str, Any], sample: Sample) -> Iterator[
 
 
 def check_singles(options: dict[str, Any], net: nn.Module | None) -> Iterator[str]:
-    """What images without HR are good for: they can be saved, and measured by metrics that want no HR."""
+    """Check a set of images without HR: they can be saved, and measured by metrics that need no HR."""
     singles = [phase for phase, section in options['datasets'].items() if section['type'] == SINGLE]
     if not singles:
         return

@@ -14,7 +14,7 @@ from rfdn_plugin.utils.errors import RFDNError
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins.
+    """Iteration that a training goes on after, or the problems that keep it from beginning.
 
     Attributes:
         iteration: After which it goes on; None where it begins anew, or cannot go on for the problems.
@@ -26,10 +26,10 @@ class Start:
 
 
 def find_start(folder: Path, options: dict[str, Any], auto_resume: bool) -> Start:
-    """What a training goes on from.
+    """Find the checkpoint that a training goes on from.
 
     Args:
-        folder: Of the experiment.
+        folder: Path of the experiment folder.
         options: As `options.load_training_options` gives them.
         auto_resume: Whether `--auto_resume` was given.
     """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sample:
-    """An image of a set.
+    """One image of a training, validation or test set.
 
     Attributes:
         name: Set and file, for messages.
@@ -42,7 +42,7 @@ def read_sample(section: dict[str, Any], phase: str, scale: int, key: str | None
     """Read an image of a set to validate or test on; of a training set a whole image, without crop and flip.
 
     Args:
-        section: Of the option file, with pairs of images.
+        section: Section of the option file, with pairs of images.
         phase: Its name there: train, val, test_1, ...
         scale: HR pixels for an LR pixel.
         key: Name of the HR file without folder, or key in the LMDB; the first image where it is not given.

@@ -44,7 +44,7 @@ def check_weights(options: dict[str, Any], net: nn.Module) -> Iterator[str]:
     bicubic is a note, with the setting that makes it better where there is one.
 
     Args:
-        options: Of a training that starts from weights, or of a test.
+        options: Options of a training that starts from weights, or of a test.
         net: Built from them; its weights are replaced.
     """
     path = options['path']

@@ -29,11 +29,11 @@ from rfdn_plugin.weights.identify.srb_folding import identity_is_inside
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint is.
+    """Network, scale and input range of a checkpoint, and what each of them was read from.
 
     Attributes:
         type: The network, a key of `archs.NETWORKS`.
-        arguments: Of its constructor: everything that the weights and the sources below determine.
+        arguments: Arguments of its constructor: everything that the weights and the sources below determine.
         sources: For each argument that the shapes do not show: 'given', 'metadata', 'known weights', 'values' (of the
             weights), 'type', 'trial'.
         name: Title and origin of known weights, else None.

@@ -66,12 +66,12 @@ def unstated_arguments(checkpoint: Checkpoint) -> list[str]:
 def contradictions(
     checkpoint: Checkpoint, type: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> list[Contradiction]:
-    """Where a file states its network otherwise than it is to be loaded.
+    """Settings of a network that the file states otherwise than it is to be loaded with.
 
     Args:
         checkpoint: The file's content.
         type: The network that takes the weights, a key of `archs.NETWORKS`.
-        arguments: Of its constructor, as an option file has them.
+        arguments: Arguments of its constructor, as an option file has them.
         state: The weights as they will be loaded; those of another scale may be missing or resampled.
 
     Raises:

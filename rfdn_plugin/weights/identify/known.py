@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """What is known of public weights.
+    """Origin, network and licence of weights that others have published, found by their fingerprint.
 
     Attributes:
         name: Title and origin.

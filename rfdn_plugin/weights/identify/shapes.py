@@ -18,11 +18,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Reading:
-    """What the shapes show.
+    """Type and arguments of a network as far as the shapes of its tensors show them.
 
     Attributes:
         types: The networks that they fit, keys of `archs.NETWORKS`.
-        candidates: Those of them that are likely.
+        candidates: The likely ones of these types.
         meant: The one that they mean where nobody says more; None where that is open.
         arguments: What the shapes show of the constructor's arguments.
         undetermined: The arguments that they do not show and that change what the network computes.

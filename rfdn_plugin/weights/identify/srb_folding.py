@@ -20,7 +20,7 @@ _REFINING = re.compile(r'B\d+\.c[123]_r\.weight')
 
 
 def is_refining(name: str) -> bool:
-    """Whether a weight is that of an SRB's convolution."""
+    """Whether a tensor of this name is the weight of a convolution inside a shallow residual block (SRB)."""
     return _REFINING.fullmatch(name) is not None
 
 

@@ -46,11 +46,11 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit of the upsampler was made from and what it is worth.
+    """Result of a fit of the upsampler: what it was made from and how well it does.
 
     Attributes:
         images, pixels: How many images and LR pixels went in.
-        gain: By how many dB the squared errors are smaller than before the fit, on pixels that were left out of it
+        gain: Number of dB by which the squared errors are smaller than before the fit, on pixels that were left out of it
             (cross-validation): the mean of the images' ratios, without clamping or rounding, in RGB (in Y for a network
             of one channel).
         used: Whether the solution was put in place; False where `gain` is not above 0.
@@ -113,7 +113,7 @@ class NormalEquations:
         return _as_phases(before + change)
 
     def mean_squared_error(self, phases: Phases) -> float:
-        """Of `phases` over everything that was added, a mean over pixels with the weights of `include`."""
+        """Mean squared error of `phases` over everything that was added, a mean over pixels with the weights of `include`."""
         columns, gram = _as_columns(phases), self._whole_gram()
         errors = self.energy - 2 * (columns * self.cross).sum(dim=0) + (columns * (gram @ columns)).sum(dim=0)
         return float(errors.mean() / self.count)
