@@ -59,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure, text, code = error, str(error), 2
     except RFDNError as error:
         failure, text, code = error, str(error), 1
+    except ModuleNotFoundError as error:
+        name = (error.name or '').split('.')[0]
+        if name in ('', 'rfdn_plugin'):  # a problem of ours
+            raise
+        failure, text, code = error, f'{name} is not installed: rfdn doctor says how it is.', 1
     except BrokenPipeError:  # as in `rfdn options list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

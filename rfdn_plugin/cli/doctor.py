@@ -43,13 +43,20 @@ def _doctor(parser: argparse.ArgumentParser) -> Action:
 
 def check_options(path: Path, options: Mapping[str, Any], gpus: int) -> list[Finding]:
     """Findings about what an option file asks of this machine."""
-    from rfdn_plugin.utils.installation import Finding, file_system, is_network_disk
+    from rfdn_plugin.utils.installation import Finding, check_shared_memory, file_system, is_network_disk
 
     found = []
     wanted = options.get('num_gpu')
     if isinstance(wanted, int) and wanted > gpus:
         cure = 'num_gpu: auto, or 0 for the processor'
         found.append(Finding('options', 'problem', f'{path} asks for {wanted} GPUs, {gpus} found', cure))
+    for keys, value, cure in _GPU_ONLY:
+        if not gpus and _value(options, keys) == value:
+            text = f'{path}: {".".join(keys)}: {value} needs a GPU, none is found'
+            found.append(Finding('options', 'problem', text, f'take {cure}'))
+    if bytes_ahead := _bytes_ahead(options):
+        tight = check_shared_memory(bytes_ahead, f'the workers of {path}')
+        found += [finding for finding in tight if finding.state == 'problem']
     for place in sorted(set(_data_paths(options))):
         if not place.exists():
             found.append(Finding('options', 'problem', f'{path}: {place} does not exist', 'correct the path'))
@@ -58,6 +65,31 @@ def check_options(path: Path, options: Mapping[str, Any], gpus: int) -> list[Fin
             cure = 'copy it to a local disk: LMDB over a network is slow and may return wrong data'
             found.append(Finding('options', 'problem' if place.suffix == '.lmdb' else 'note', text, cure))
     return found or [Finding('options', 'ok', f'{path}: its GPUs and data are there')]
+
+
+_GPU_ONLY = (
+    (('datasets', 'train', 'prefetch_mode'), 'cuda', 'cpu, or ~'),
+    (('train', 'precision'), 'fp16', 'auto, bf16 or fp32'),
+    (('device',), 'cuda', 'auto'),
+)
+
+
+def _value(options: Any, keys: tuple[str, ...]) -> Any:
+    """What stands at that place of an option file, None where there is no such place."""
+    for key in keys:
+        options = options.get(key) if isinstance(options, Mapping) else None
+    return options
+
+
+def _bytes_ahead(options: Mapping[str, Any]) -> int:
+    """What data workers keep in shared memory at once: two batches each, HR and LR as 32-bit floats."""
+    train = _value(options, ('datasets', 'train'))
+    names = ('num_worker_per_gpu', 'batch_size_per_gpu', 'gt_size')
+    numbers = [_value(train, (name,)) for name in names] + [options.get('scale')]
+    if _value(train, ('resident',)) or not all(isinstance(number, int) and number > 0 for number in numbers):
+        return 0
+    workers, batch, side, scale = numbers
+    return 2 * workers * batch * 3 * 4 * (side**2 + (side // scale) ** 2)
 
 
 def _data_paths(options: object) -> Iterator[Path]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -41,16 +43,22 @@ EXTRAS = {
     'spandrel': ('spandrel', 'networks of other projects'),
     'tensorboard': ('tensorboard', 'use_tb_logger in option files'),
 }
+_BF16 = '`train.precision: auto`, `rfdn upscale --precision bf16`'
+_INT8 = '`rfdn upscale --precision int8` with a model of `rfdn export`'
 # What a flag of /proc/cpuinfo means for this package.
 PROCESSOR_FEATURES = {
     'avx2': ('AVX2', 'fp32 convolutions'),
     'avx512f': ('AVX-512', 'faster fp32 convolutions'),
-    'avx512_bf16': ('AVX-512 BF16', '`train.precision: bf16` and `rfdn upscale --precision bf16`'),
-    'avx512_vnni': ('AVX-512 VNNI', '`rfdn upscale --precision int8`'),
-    'avx_vnni': ('AVX-VNNI', '`rfdn upscale --precision int8`'),
-    'amx_bf16': ('AMX BF16', '`train.precision: bf16` and `rfdn upscale --precision bf16`'),
-    'amx_int8': ('AMX INT8', '`rfdn upscale --precision int8`'),
+    'avx512_bf16': ('AVX-512 BF16', _BF16),
+    'avx512_vnni': ('AVX-512 VNNI', _INT8),
+    'avx_vnni': ('AVX-VNNI', _INT8),
+    'amx_bf16': ('AMX BF16', _BF16),
+    'amx_int8': ('AMX INT8', _INT8),
 }
+
+
+_INSTALL_BASICSR = 'pip install --no-build-isolation basicsr'
+_DISTRIBUTIONS = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'pillow', 'skimage': 'scikit-image'}
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def check_basicsr() -> list[Finding]:
     """Find the distribution that provides `basicsr`: BasicSR itself, a fork, several, a folder without metadata, or none."""
     spec = importlib.util.find_spec('basicsr')
     providers = sorted({name.lower() for name in metadata.packages_distributions().get('basicsr', [])})
-    cure = 'pip install --no-build-isolation basicsr'
+    cure = _INSTALL_BASICSR
     if spec is None:
         return [Finding('basicsr', 'problem', 'not installed', cure)]
     where = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ['?'])))
@@ -155,11 +163,12 @@ print(json.dumps({
 
 
 def check_imports() -> list[Finding]:
-    """Imports torch, basicsr and the networks in a child process, and counts the GPUs there."""
+    """Imports torch, basicsr and the networks in a child process, and counts the GPUs there; nothing where one is missing."""
+    if not all(map(importlib.util.find_spec, ('torch', 'basicsr'))):
+        return []
     child = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True)
     if child.returncode:
-        lines = child.stderr.strip().splitlines() or [f'exit code {child.returncode}']
-        return [Finding('import', 'problem', f'basicsr with rfdn_plugin: {lines[-1]}', 'see the lines above')]
+        return [_failed_import(child.stderr, child.returncode)]
     result = json.loads(child.stdout.splitlines()[-1])
     if result['networks']:
         text = f'not in the registry of BasicSR: {", ".join(result["networks"])}'
@@ -167,6 +176,28 @@ def check_imports() -> list[Finding]:
     gpus = ', '.join(result['gpus']) or 'none; training and upscaling run on the processor'
     registered = Finding('import', 'ok', 'basicsr imports, the networks are registered')
     return [registered, Finding('gpu', 'ok', gpus, count=len(result['gpus']))]
+
+
+def _failed_import(output: str, code: int) -> Finding:
+    """What the child's traceback says: its last line, where it was raised, and what cures it."""
+    lines = output.strip().splitlines()
+    raised = next((line.split('"')[1] for line in reversed(lines) if line.startswith('  File "')), '')
+    last = lines[-1] if lines and not lines[-1].startswith(' ') else f'it ended with code {code}'
+    missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'$", last)
+    package = missing[1].split('.')[0] if missing else ''
+    if package == 'torch' or (missing is None and f'{os.sep}torch{os.sep}' in raised):
+        cure = 'install torch and torchvision anew, for your CUDA version: pytorch.org'
+    elif package == 'basicsr' or (package == '' and f'{os.sep}basicsr{os.sep}' in raised):
+        cure = f'{_INSTALL_BASICSR} --force-reinstall --no-deps'
+    elif package:
+        cure = f'pip install {_DISTRIBUTIONS.get(package, package)}'
+    elif 'libGL' in last or 'libgthread' in last:
+        cure = (
+            'install libgl1 and libglib2.0-0 with the package manager of the system, or opencv-python-headless instead'
+        )
+    else:
+        cure = f'reinstall the package of {raised}' if raised else 'install torch and basicsr anew'
+    return Finding('import', 'problem', f'basicsr with rfdn_plugin: {last}', cure)
 
 
 def processor_flags() -> set[str]:
@@ -230,11 +261,24 @@ def check_disks(folders: Sequence[Path], minimum: float = 2e9) -> list[Finding]:
     for folder in folders:
         free = shutil.disk_usage(folder).free
         text = f'{free / 1e9:.1f} GB free in {folder}'
-        found.append(Finding('disk', 'ok', text) if free >= minimum else Finding('disk', 'problem', text, 'make room'))
+        if free < minimum:
+            found.append(Finding('disk', 'problem', text, 'make room, or work in another folder'))
+        elif is_network_disk(folder):
+            cure = 'keep LMDBs on a local disk: over a network they are slow and may return wrong data'
+            found.append(Finding('disk', 'note', f'{text}, a network disk ({file_system(folder)})', cure))
+        else:
+            found.append(Finding('disk', 'ok', text))
+    return [*found, *check_shared_memory(2.5e8, 'the workers that read training images')]
+
+
+def check_shared_memory(needed: float, what_for: str) -> list[Finding]:
+    """Whether `needed` bytes fit into /dev/shm, where this machine has it."""
     shared = Path('/dev/shm')
-    if shared.is_dir():
-        size = shutil.disk_usage(shared).free
-        text = f'{size / 1e9:.2f} GB of shared memory ({shared})'
-        cure = 'docker run --shm-size=2g, or num_worker_per_gpu: 0, or resident: true'
-        found.append(Finding('disk', 'ok', text) if size >= 2.5e8 else Finding('disk', 'problem', text, cure))
-    return found
+    if not shared.is_dir():
+        return []
+    free = shutil.disk_usage(shared).free
+    text = f'{free / 1e9:.2f} GB of shared memory ({shared})'
+    if free >= needed:
+        return [Finding('disk', 'ok', text)]
+    cure = 'docker run --shm-size=2g, or num_worker_per_gpu: 0, or resident: true'
+    return [Finding('disk', 'problem', f'{text}, {what_for} want {needed / 1e9:.2f} GB', cure)]

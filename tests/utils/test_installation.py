@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rfdn_plugin import cli
+from rfdn_plugin.cli.doctor import check_options
 from rfdn_plugin.utils import installation
 
 
@@ -118,7 +121,7 @@ def test_network_disks_by_the_mount_that_is_nearest(tmp_path: Path, kind: str, m
 
 def test_a_full_disk(tmp_path: Path):
     finding = installation.check_disks([tmp_path], minimum=float('inf'))[0]
-    assert finding.state == 'problem' and finding.cure == 'make room'
+    assert finding.state == 'problem' and finding.cure.startswith('make room')
 
 
 @pytest.mark.parametrize('flags', [{'avx2', 'avx512_bf16'}, {'avx2'}, set()])
@@ -126,7 +129,7 @@ def test_the_processor(monkeypatch: pytest.MonkeyPatch, flags: set[str]):
     monkeypatch.setattr(installation, 'processor_flags', lambda: flags)
     found = {finding.text for finding in installation.check_processor() if finding.state == 'ok'}
     assert len(found) == len(flags)
-    assert ('avx512_bf16' in flags) == any('precision: bf16' in text for text in found)
+    assert ('avx512_bf16' in flags) == any('precision bf16' in text for text in found)
 
 
 @pytest.mark.parametrize('name', installation.EXTRAS)
@@ -148,3 +151,92 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch:
     assert cli.main(['doctor', '-opt', 'o.yml', '--json']) == 1
     problems = [finding for finding in json.loads(capsys.readouterr().out) if finding['state'] == 'problem']
     assert len(problems) == 2 and '99 GPUs' in problems[0]['text'] and 'nowhere.lmdb' in problems[1]['text']
+
+
+@pytest.mark.parametrize(
+    ('output', 'cure'),
+    [
+        (
+            '  File "/s/basicsr/archs/__init__.py", line 1\nModuleNotFoundError: No module named \'torch\'',
+            'pytorch.org',
+        ),
+        (
+            '  File "/s/rfdn_plugin/x.py", line 1\nModuleNotFoundError: No module named \'cv2\'',
+            'pip install opencv-python',
+        ),
+        (
+            '  File "/s/x/x.py", line 1\nModuleNotFoundError: No module named \'basicsr.archs\'',
+            'pip install --no-build',
+        ),
+        ('  File "/s/basicsr/utils/img_util.py", line 4\nSyntaxError: invalid syntax', '--force-reinstall'),
+        ('  File "/s/cv2/__init__.py", line 9\nImportError: libGL.so.1: cannot open shared object file', 'libgl1'),
+        ('  File "/s/torch/__init__.py", line 9\nOSError: libcudart.so.12: cannot open', 'pytorch.org'),
+        ('  File "/s/scipy/special/__init__.py", line 9\nImportError: numpy.core', 'reinstall the package of /s/scipy'),
+        ('', 'anew'),
+    ],
+)
+def test_a_basicsr_that_does_not_import(output: str, cure: str, monkeypatch: pytest.MonkeyPatch):
+    class Child:
+        returncode, stdout, stderr = -4, '', output and f'Traceback (most recent call last):\n{output}\n'
+
+    monkeypatch.setattr(installation.subprocess, 'run', lambda *words, **settings: Child)
+    (finding,) = installation.check_imports()
+    assert finding.state == 'problem' and cure in finding.cure
+    assert (output.splitlines() or ['code -4'])[-1] in finding.text
+
+
+def test_a_network_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(installation, 'file_system', lambda path: 'nfs4')
+    finding = installation.check_disks([tmp_path], minimum=0)[0]
+    assert finding.state == 'note' and 'nfs4' in finding.text and 'local disk' in finding.cure
+
+
+def test_too_little_shared_memory():
+    assert [finding.state for finding in installation.check_shared_memory(0, 'nobody')] in (['ok'], [])
+    for finding in installation.check_shared_memory(1e18, 'all workers'):
+        assert finding.state == 'problem' and 'all workers want' in finding.text and '--shm-size' in finding.cure
+
+
+TRAIN = {'gt_size': 128, 'batch_size_per_gpu': 64, 'num_worker_per_gpu': 6}
+
+
+@pytest.mark.parametrize(
+    ('options', 'gpus', 'said'),
+    [
+        ({'num_gpu': 2}, 1, 'asks for 2 GPUs, 1 found'),
+        ({'train': {'precision': 'fp16'}}, 0, 'train.precision: fp16 needs a GPU'),
+        ({'datasets': {'train': {'prefetch_mode': 'cuda'}}}, 0, 'prefetch_mode: cuda needs a GPU'),
+        ({'device': 'cuda'}, 0, 'device: cuda needs a GPU'),
+        ({'datasets': {'val': {'dataroot_gt': 'there'}}}, 0, 'there lies on a network disk (nfs4)'),
+        ({'datasets': {'val': {'dataroot_gt': 'there.lmdb'}}}, 0, 'there.lmdb lies on a network disk (nfs4)'),
+        ({'sets': {'Set5': {'hr': 1, 'dataroot_gt': 'nowhere'}}}, 0, 'nowhere does not exist'),
+        ({'scale': 2, 'datasets': {'train': TRAIN | {'num_worker_per_gpu': 10**9}}}, 0, 'of shared memory'),
+        ({'scale': 2, 'datasets': {'train': TRAIN | {'num_worker_per_gpu': 10**9, 'resident': True}}}, 0, ''),
+        ({'num_gpu': 1, 'device': 'cuda', 'train': {'precision': 'fp16'}}, 1, ''),
+        ({'num_gpu': 'auto', 'train': None, 'datasets': []}, 0, ''),
+    ],
+)
+def test_what_an_option_file_asks_for(
+    options: dict, gpus: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each with a cure, or nothing but one `ok`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(installation, 'file_system', lambda path: 'nfs4')
+    for name in ('there', 'there.lmdb'):
+        (tmp_path / name).mkdir()
+    (finding,) = check_options(Path('o.yml'), options, gpus)
+    assert (said in finding.text and finding.cure and finding.state != 'ok') if said else finding.state == 'ok'
+
+
+def test_the_doctor_needs_nothing_that_may_be_broken(repository: Path, tmp_path: Path):
+    """In an interpreter that finds the standard library and this package alone."""
+    words = [sys.executable, '-I', '-S', '-c']
+    code = f'import sys; sys.path.insert(0, {str(repository)!r}); from rfdn_plugin.cli import main; sys.exit(main(sys.argv[1:]))'
+    result = subprocess.run([*words, code, 'doctor', '--json'], capture_output=True, text=True, cwd=tmp_path)
+    found = {one['subject']: one for one in json.loads(result.stdout) if one['state'] == 'problem'}
+    assert result.returncode == 1 and {'torch', 'basicsr', 'cv2'} <= set(found), result.stderr
+    assert all(one['cure'] for one in found.values())
+    result = subprocess.run([*words, code, 'upscale', 'x.png', '-o', 'y'], capture_output=True, text=True, cwd=tmp_path)
+    assert (
+        result.returncode == 1 and result.stderr.count('\n') == 1 and 'is not installed: rfdn doctor' in result.stderr
+    )
