@@ -155,9 +155,8 @@ def _key(model: nn.Module | str | Path, precision: str, size: int) -> str:
         digest.update(repr([type(model).__name__, shapes]).encode())
     else:
         digest.update(sha256(model).encode())
-    installed = {'torch', 'onnxruntime', 'openvino', 'ncnn'}.intersection(BACKENDS)
     versions = {}
-    for name in sorted(installed):
+    for name in BACKENDS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     digest.update(repr([precision, size, versions, torch.get_num_threads(), platform.node(), _processor()]).encode())

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.archs.blocks import CCA, ESA, pad_to_minimum
+from rfdn_plugin.archs.blocks import CCA, ESA, NEGATIVE_SLOPE, pad_to_minimum
 from rfdn_plugin.archs.imdn import IMDB, IMDBR, IMDN
 from rfdn_plugin.archs.rfdn import RFDB, RFDN
 from rfdn_plugin.deploy.layers import Attention, ChannelAttention, Convolution, Region, SpatialAttention
@@ -198,7 +198,7 @@ class InferenceForm(nn.Module):
 
     def finish(self, fused: Tensor, head: Tensor) -> Tensor:
         """From the fused sum and the head to the output; looks 2 pixels around. `fused` is used up."""
-        fused = nn.functional.leaky_relu_(fused, 0.05).to(self.dtype)
+        fused = nn.functional.leaky_relu_(fused, NEGATIVE_SLOPE).to(self.dtype)
         features = self.tail.plus(fused, self.wide(head)).to(self.dtype)
         return nn.functional.pixel_shuffle(self.last(features).float(), self.scale)
 

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rfdn_plugin.archs.blocks import CCA, ESA
-
-NEGATIVE_SLOPE = 0.05
-"""Of every LeakyReLU of RFDN and IMDN."""
+from rfdn_plugin.archs.blocks import CCA, ESA, NEGATIVE_SLOPE
 
 
 @dataclass(frozen=True)

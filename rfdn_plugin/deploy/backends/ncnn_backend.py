@@ -96,7 +96,9 @@ def _end(server: subprocess.Popen) -> None:
                 pipe.close()
     try:
         server.wait(timeout=SECONDS_TO_END)
-    except subprocess.TimeoutExpired:  # it does not see the end of its input, or still computes: nobody wants the result
+    except (
+        subprocess.TimeoutExpired
+    ):  # it does not see the end of its input, or still computes: nobody wants the result
         server.kill()
         server.wait()
 
