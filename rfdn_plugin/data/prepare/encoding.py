@@ -19,7 +19,6 @@ except ImportError:  # an accelerator: without it OpenCV encodes
     isal_zlib = None  # type: ignore[assignment]
 
 Encoding = Literal['png', 'bmp']
-ENCODINGS: tuple[Encoding, ...] = ('png', 'bmp')
 DEFAULT_LEVEL = 1
 
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
