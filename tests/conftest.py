@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +47,19 @@ def _no_handler_stays_for_dead_children() -> Iterator[None]:
 
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal_handling._SIGCHLD_handler_set = False
+
+
+@pytest.fixture(autouse=True)
+def _no_log_stays_open() -> Iterator[None]:
+    """BasicSR's logger writes to the stderr of the test that asked for it first, which is closed after that test."""
+    yield
+    log = logging.getLogger('basicsr')
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    log.setLevel(logging.NOTSET)
+    if (module := sys.modules.get('basicsr.utils.logger')) is not None:
+        module.initialized_logger.clear()
 
 
 @pytest.fixture(autouse=True)
