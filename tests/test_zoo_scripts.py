@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from helpers import REPOSITORY
 from PIL import Image
 
 ZOO = REPOSITORY / 'scripts/zoo'
+FREE = ('CC0-', 'CC-BY-', 'GPL-', 'LGPL-', 'public-domain')
 
 
 def run(script: str, *words: object) -> subprocess.CompletedProcess:
@@ -34,6 +37,7 @@ def test_the_table_of_images_is_whole():
         assert len(bytes.fromhex(row['sha256'])) == 32
         assert float(row['factor']) >= 1
         assert all(row.values()), row
+        assert row['licence'].startswith(FREE) and not {'NC', 'ND'} & set(row['licence'].split('-')), row
 
 
 def _package(folder: Path, files: dict[str, bytes]) -> None:
@@ -49,20 +53,40 @@ def _package(folder: Path, files: dict[str, bytes]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def _resource_file(content: bytes) -> bytes:
+    """A Qt resource file, as `rcc --binary --format-version 1` lays it out: é/b.png as it is and é/c.png by zlib."""
+    packed = len(content).to_bytes(4, 'big') + zlib.compress(content)
+    data = b''.join(len(part).to_bytes(4, 'big') + part for part in (content, packed))
+    names, starts = b'', []
+    for name in ('é', 'b.png', 'c.png'):
+        starts.append(len(names))
+        names += struct.pack('>HI', len(name), 0) + name.encode('utf-16-be')
+    tree = struct.pack('>ihii', 0, 2, 1, 1) + struct.pack('>ihii', starts[0], 2, 2, 2)  # folders: children, the first
+    tree += struct.pack('>ihhhi', starts[1], 0, 0, 0, 0)  # files: no compression, language, country, offset
+    tree += struct.pack('>ihhhi', starts[2], 1, 0, 0, 4 + len(content))
+    header = 20
+    offsets = (header, header + len(tree), header + len(tree) + len(data))
+    return struct.pack('>4s4i', b'qres', 1, *offsets) + tree + data + names
+
+
 @pytest.mark.skipif(not Path('/usr/bin/dpkg-deb').exists(), reason='needs dpkg-deb')
-def test_images_come_from_packages_and_their_zip_archives(tmp_path: Path, monkeypatch):
+def test_images_come_from_packages_and_their_archives(tmp_path: Path, monkeypatch):
     pixels = np.random.randint(0, 256, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'a.png')
     content = (tmp_path / 'a.png').read_bytes()
     with zipfile.ZipFile(tmp_path / 'textures.zip', 'w') as archive:
         archive.writestr('inner/b.png', content)
-    _package(tmp_path, {'usr/share/a.png': content, 'usr/share/t.zip': (tmp_path / 'textures.zip').read_bytes()})
+    archives = {'usr/share/t.zip': (tmp_path / 'textures.zip').read_bytes(), 'usr/share/t.rcc': _resource_file(content)}
+    _package(tmp_path, {'usr/share/a.png': content, **archives})
 
     monkeypatch.syspath_prepend(ZOO)
     import images
 
     def write(sha256: str) -> None:
-        paths = {'whole': ('usr/share/a.png', '1'), 'smaller': ('usr/share/t.zip!inner/b.png', '2')}
+        paths = {
+            'whole': ('usr/share/a.png', '1'), 'smaller': ('usr/share/t.zip!inner/b.png', '2'),
+            'resource': ('usr/share/t.rcc!é/b.png', '1'), 'packed': ('usr/share/t.rcc!é/c.png', '4'),
+        }  # fmt: skip
         lines = ['name\tpackage\tversion\tpath\tsha256\tauthor\tlicence\tfactor']
         lines += [
             f'{name}\tsome-photos\t1.0-1\t{path}\t{sha256}\tA\tCC0\t{factor}' for name, (path, factor) in paths.items()
@@ -74,7 +98,9 @@ def test_images_come_from_packages_and_their_zip_archives(tmp_path: Path, monkey
     write(hashlib.sha256(content).hexdigest())
     images.main()
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'out/whole.png')), pixels)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'out/resource.png')), pixels)
     assert Image.open(tmp_path / 'out/smaller.png').size == (40, 30)
+    assert Image.open(tmp_path / 'out/packed.png').size == (20, 15)
     write('0' * 64)
     with pytest.raises(SystemExit, match='another file'):
         images.main()
