@@ -103,6 +103,18 @@ def test_a_block_is_tested_or_says_why_not(block: Block):
         )
 
 
+def keep_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page registers is gone after it."""
+    from basicsr.utils import registry
+
+    for name in ('ARCH', 'DATASET', 'LOSS', 'METRIC', 'MODEL'):
+        one = getattr(registry, f'{name}_REGISTRY')
+        monkeypatch.setattr(one, '_obj_map', dict(one._obj_map))
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setitem(sys.modules, 'my_parts', None)
+    del sys.modules['my_parts']
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_the_blocks_of_a_page(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
@@ -113,16 +125,17 @@ def test_the_blocks_of_a_page(
     make_workplace(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('RFDN_ZOO', str(tmp_path / 'zoo'))
+    keep_registries(monkeypatch)
     printed, names = '', {'__name__': '__main__'}
     for block in blocks:
         if not run_here(block):
             printed = ''
+        elif block.file:
+            (tmp_path / block.file).write_text(block.text)
         elif block.language == 'bash':
             printed = bash(block, capfd)
         elif block.language == 'python':
             exec(compile(block.text, str(block), 'exec'), names)
-        elif block.file:
-            (tmp_path / block.file).write_text(block.text)
         elif block.language == 'yaml':
             check_options(block, tmp_path)
         elif printed:
@@ -132,7 +145,11 @@ def test_the_blocks_of_a_page(
 def flags_of(command: str) -> set[str]:
     parser = argparse.ArgumentParser()
     cli.COMMANDS[command][1](parser)
-    return {flag for action in parser._actions for flag in action.option_strings}
+    parsers = [parser]
+    for action in parser._actions:  # `rfdn options copy` has flags of its own
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    return {flag for one in parsers for action in one._actions for flag in action.option_strings}
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
