@@ -53,6 +53,11 @@ def rfdn(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
     return run_code(command(*arguments), cwd=cwd, timeout=timeout, loaded=True)
 
 
+def without_notes(printed: str) -> str:
+    """What was printed, without the lines that tell of settings with no effect, as milestones after the last iteration."""
+    return ''.join(line for line in printed.splitlines(keepends=True) if ': note: ' not in line)
+
+
 def option_file(scale: int = 2) -> Path:
     return REPOSITORY / TRAIN.format(scale=scale, kind='scratch' if scale == 2 else 'finetune')
 

@@ -112,7 +112,7 @@ datasets:
   test_1: {name: mine, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
 network_g: {type: RFDN, upscale: 2, num_feat: 12, num_block: 1}
 path: {pretrain_network_g: w.pth}
-val: {save_img: false}
+val: {save_img: true}
 """)
     outcome = rfdn('test', '-opt', 'o.yml', cwd=tmp_path)
     assert outcome.returncode == 1 and 'Traceback' not in outcome.stderr
