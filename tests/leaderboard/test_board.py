@@ -30,6 +30,7 @@ from rfdn_plugin.leaderboard.options import parse_options
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.lock import Lock
 from rfdn_plugin.weights.card import model_card
+from rfdn_plugin.weights.checkpoint import read_checkpoint
 
 FAST = {'complexity': {'mmengine': False}, 'report': {'images': 0}, 'significance': {'resamples': 1000}}
 BICUBIC = {'type': 'bicubic', 'scale': 2}
@@ -437,14 +438,17 @@ def test_lr_that_is_not_matlab_s_marks_the_rows(content, tmp_path):
     assert "not MATLAB's bicubic of HR (1 images" in (tmp_path / 'out/leaderboard.md').read_text()
 
 
-@pytest.mark.parametrize(('name', 'given', 'right'), [('RFDN_AIM', 1, 255), ('IMDN_x4', 255, 1)])
-def test_a_wrong_range_is_recognised(content, tmp_path, data_root, name, given, right):
+@pytest.mark.parametrize(
+    ('name', 'network', 'given', 'right'), [('RFDN_AIM', 'E_RFDN', 1, 255), ('IMDN_x4', 'IMDN', 255, 1)]
+)
+def test_a_wrong_range_is_recognised(content, tmp_path, data_root, name, network, given, right):
     make_set(tmp_path / 'set', 4)
     weights = data_root / f'weights/official/{name}.pth'
-    unknown = torch.load(weights, weights_only=True)
+    unknown = read_checkpoint(weights).tensors
     next(iter(unknown.values())).mul_(1 + 1e-5)  # no longer the values of a known file, of which the range is known
     torch.save(unknown, tmp_path / 'unknown.pth')
-    content['entries'] = [{'name': 'net', 'scale': 4, 'weights': str(tmp_path / 'unknown.pth'), 'img_range': given}]
+    said = {'type': network, 'img_range': given}
+    content['entries'] = [{'name': 'net', 'scale': 4, 'weights': str(tmp_path / 'unknown.pth'), **said}]
     warnings = row_of(run_board(content, tmp_path / 'out'), 'net')['warnings']
     assert any(f'with img_range {given}, and' in text and f'with {right}: is that right?' in text for text in warnings)
     content['entries'] = [{'name': 'net', 'scale': 4, 'weights': str(weights)}]  # recognised by their values
