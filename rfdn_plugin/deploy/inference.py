@@ -2,7 +2,7 @@
 
 * SRB's identity is inside its convolution, the input range inside the first and the last one (see `weights.convert`).
 * The fusion of all blocks, a 1x1 convolution of their concatenation, is a sum of one 1x1 convolution a block: the
-  outputs need neither be kept nor copied together.
+  outputs need neither be kept nor copied together. So is the fusion of an RFDB's branches.
 * IMDN's convolutions before a split are two convolutions each (IMDN-R's way).
 * Convolutions are packed, channels last, with their activations inside (`layers`).
 * Where the precision is bf16, the first convolution, sums over blocks and skips are in 32 bits. The first convolution
@@ -56,11 +56,13 @@ class Block:
         ]
         is_rfdb = isinstance(module, RFDB)
         self.last = packed(module.c4.weight, module.c4.bias, 'leaky_relu' if is_rfdb else None)
-        fusion = packed(module.c5.weight, module.c5.bias, None)
+        weight, bias = module.c5.weight, module.c5.bias
         self.body_channels = module.c5.out_channels if is_rfdb else module.c5.in_channels
-        # RFDB fuses, then gates; IMDB gates, then fuses.
-        self.fuse_first: Convolution | None = fusion if is_rfdb else None
-        self.fuse_last: Convolution | None = None if is_rfdb else fusion
+        # RFDB fuses, a share of the convolution for each branch, then gates; IMDB gates, then fuses.
+        widths = [len(distil[0]) for distil, _ in _steps_of(module) if distil is not None] + [module.c4.out_channels]
+        shares = weight.split(widths, dim=1) if is_rfdb else ()
+        self.shares = [packed(share, None if at else bias, None) for at, share in enumerate(shares)]
+        self.fuse_last: Convolution | None = None if is_rfdb else packed(weight, bias, None)
         self.residual = module.block_residual if is_rfdb else True
         self.attention: Attention | None = None
         gate = getattr(module, module.attention) if is_rfdb and module.attention else getattr(module, 'cca', None)
@@ -77,8 +79,12 @@ class Block:
                 branches.append(distil(features))
             features = refine(features)
         branches.append(self.last(features))
-        joined = torch.cat(branches, dim=1) if len(branches) > 1 else branches[0]
-        return joined if self.fuse_first is None else self.fuse_first(joined)
+        if not self.shares:
+            return torch.cat(branches, dim=1)
+        fused = self.shares[0](branches[0])
+        for share, branch in zip(self.shares[1:], branches[1:], strict=True):
+            fused = share.plus(branch, fused)
+        return fused
 
     def finish(
         self, body: Tensor, x: Tensor, concluded: Tensor | None, region: Region, height: int, width: int

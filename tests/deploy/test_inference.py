@@ -89,7 +89,6 @@ def test_other_families_run_as_they_are(name: str):
 
 def test_a_form_that_differs_is_not_used(monkeypatch: pytest.MonkeyPatch):
     network = random_network('RFDN')
-    monkeypatch.setattr(inference, '_steps_of', lambda block: [])
     monkeypatch.setattr(inference.Block, 'body', lambda self, x: x * 2)
     with pytest.warns(UserWarning, match='grey levels'):
         assert isinstance(inference_form(network), PlainForm)
