@@ -21,11 +21,12 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
     )
 
     def run(args: argparse.Namespace) -> int:
+        path = option_file(args.opt, 'leaderboard')
         from rfdn_plugin.leaderboard.board import run as run_leaderboard
         from rfdn_plugin.leaderboard.options import load_options
         from rfdn_plugin.leaderboard.report.tables import print_board
 
-        options = load_options(option_file(args.opt, 'leaderboard'))
+        options = load_options(path)
         out = args.out or Path('results') / 'leaderboard' / options.name
         board = run_leaderboard(options, out, args.workers)
         print_board(board)

@@ -69,6 +69,8 @@ def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:
     for path, relative in _files(inputs, folder, found.ignored):
         sources.setdefault(path, folder / relative.with_name(relative.stem + SUFFIXES[format]))
     if not sources:
+        if databases := [path for path in inputs if Path(path, 'data.mdb').exists()]:
+            raise UsageError(f'{databases[0]} is an LMDB: name the folder of images that it was made from.')
         raise UsageError(f'no images in {", ".join(inputs)}: name images, or a folder that holds some.')
     _refuse_clashes(sources)
     for source, output in sources.items():

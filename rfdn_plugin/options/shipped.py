@@ -6,6 +6,7 @@ In a checkout they lie in options/, in an installed package in rfdn_plugin/optio
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,10 +66,12 @@ def find_option_file(given: str | Path, kind: str | None = None) -> Path:
         kind: One of `KINDS`, which command asks; None for any.
 
     Raises:
-        RFDNError: There is no such file, or the name fits several shipped ones or one of another kind.
+        RFDNError: There is no such file, the name fits several shipped ones, or the file is of another kind or no text.
     """
     path = Path(given)
     if path.exists():
+        if path.is_file():
+            _refuse_other(path, kind)
         return path
     fitting = [file for file in shipped_files() if _fits(file, str(given))]
     of_kind = [file for file in fitting if kind in (None, file.kind)]
@@ -85,6 +88,22 @@ def find_option_file(given: str | Path, kind: str | None = None) -> Path:
         f'no option file {given} in {Path.cwd()}, and none of that name is shipped{_near(str(given), kind)}: '
         'check the path, or see rfdn options list.'
     )
+
+
+def _refuse_other(path: Path, kind: str | None) -> None:
+    """Refuse a file that is no text, or clearly an option file of another command, by its sections."""
+    content = path.read_bytes()
+    if b'\0' in content[:4096]:
+        raise RFDNError(f'{path} is no option file but binary: -opt takes a .yml, weights are named inside it.')
+    text = content.decode('utf-8', errors='replace')
+    has = {name: re.search(rf'^{name} *:', text, re.MULTILINE) for name in ('network_g', 'train', 'entries')}
+    of: str | None = None
+    if has['network_g']:
+        of = 'train' if has['train'] else None if re.search(r'^ +train *:', text, re.MULTILINE) else 'test'
+    elif has['entries']:
+        of = 'leaderboard'
+    if kind is not None and of not in (None, kind):
+        raise RFDNError(f'{path} is an option file of rfdn {of}: run rfdn {of}, or give one of rfdn {kind}.')
 
 
 def copy_option_files(names: list[str], folder: Path, *, overwrite: bool) -> list[Path]:
