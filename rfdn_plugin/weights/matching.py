@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import some_of
 from rfdn_plugin.weights.checkpoint import Checkpoint
 from rfdn_plugin.weights.transfer.phases import has_phases
 from rfdn_plugin.weights.transfer.resample import scale_of, transferred_state
@@ -45,7 +46,7 @@ def match(net: nn.Module, checkpoint: Checkpoint, *, strict: bool) -> Match:
         resized += [name for name in missing if name.startswith(UPSAMPLER)]
         missing, surplus = ([name for name in names if not name.startswith(UPSAMPLER)] for names in (missing, surplus))
     described = [
-        f'{len(names)} {what} ({_some(names)})'
+        f'{len(names)} {what} ({some_of(names, 12)})'
         for what, names in (
             ('not in the file', missing),
             ('not in the network', surplus),
@@ -105,7 +106,3 @@ def _has(checkpoint: Checkpoint, name: str, tensor: Tensor) -> bool:
 
 def _shapes(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return f'{name}: network {tuple(own[name].shape)}, file {tuple(state[name].shape)}'
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')

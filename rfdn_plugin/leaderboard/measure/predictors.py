@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from rfdn_plugin.data.images import IMAGE_SUFFIXES, ImageError, read_image
+from rfdn_plugin.data.pairing import fill_template, lr_templates
 from rfdn_plugin.deploy.backends import Runner
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import some_of
 
 Predictor = Callable[[SetImage], np.ndarray]
 
@@ -115,8 +117,8 @@ class ImagesPredictor:
 def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]:
     """The image of `directory` for each one of a set, by (set, image).
 
-    An image `baby` is looked for as baby.png, babyx4.png (of x4), `baby_....png` as BasicSR's test writes it, and
-    `babyx4_....png`, as BasicSR's test writes it where LR is named `babyx4.png`; by the first of these that is there.
+    An image `baby` is looked for as baby.png, by the names that LR has (babyx4.png of x4), and with an ending, as
+    BasicSR's test writes it (`baby_....png`, `babyx4_....png`); by the first of these that is there.
 
     Raises:
         RFDNError: The folder is missing, or an image is, or there are two for one.
@@ -130,14 +132,16 @@ def find_images(directory: str, test_set: TestSet) -> dict[tuple[str, str], str]
             stems.setdefault(file.stem, []).append(file)
     found, problems = {}, []
     for name in test_set.names:
-        at_scale = f'{name}x{test_set.scale}'
-        files = stems.get(name) or stems.get(at_scale) or []
-        for beginning in (f'{name}_', f'{at_scale}_'):
-            files = files or [file for stem, found in stems.items() if stem.startswith(beginning) for file in found]
+        names = [fill_template(template, name) for template in ('{}', *lr_templates(test_set.scale))]
+        files = next((stems[stem] for stem in names if stem in stems), [])
+        for beginning in names:
+            files = files or [
+                file for stem, found in stems.items() if stem.startswith(f'{beginning}_') for file in found
+            ]
         if len(files) != 1:
             problems.append(f'{name} ({", ".join(file.name for file in files[:3]) or "none"})')
         else:
             found[test_set.name, name] = str(files[0])
     if problems:
-        raise RFDNError(f'{folder}: needs one image each for {", ".join(problems[:5])}{", ..." * (len(problems) > 5)}.')
+        raise RFDNError(f'{folder}: needs one image each for {some_of(problems)}: add or remove.')
     return found

@@ -61,7 +61,7 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     if start.iteration is not None:
         found.run('network_g', check_same_network, folder, start.iteration, options)
     elif net is not None:
-        found.run('path.pretrain_network_g', check_weights, options, net)
+        found.run('path.pretrain_network_g', check_weights, options, net, images)
     if net is not None:
         found.run('logger', resources.check_disk, options, net, root, start.iteration or 0)
         if options['num_gpu'] != 0 and _gpus():
@@ -85,7 +85,7 @@ def check_test(options: dict[str, Any]) -> Findings:
             'path.pretrain_network_g: missing: without weights the test would report a random network.'
         )
     elif net is not None:
-        found.run('path.pretrain_network_g', check_weights, options, net)
+        found.run('path.pretrain_network_g', check_weights, options, net, images)
     return found
 
 

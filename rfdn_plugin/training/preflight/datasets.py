@@ -6,6 +6,7 @@ Sizes are read from what LMDBs and the beginnings of files say; no image is deco
 from __future__ import annotations
 
 import copy
+import errno
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -146,7 +147,19 @@ def _names_in(where: str, root: Path, is_lmdb: bool) -> dict[str, Size | None]:
         raise _UnusableError(
             f'{where}: no folder {root}: see docs/datasets.md for the tree that the option files expect.'
         )
+    # BasicSR looks at every entry, and stops with an error of the system at a loop.
+    loops = [path.name for path in root.iterdir() if path.is_symlink() and _is_loop(path)]
+    if loops:
+        raise _UnusableError(f'{where}: a loop of symbolic links in {root}: {some_of(loops)}: remove it.')
     return {path.name: None for path in sorted(root.iterdir()) if path.is_file() and not path.name.startswith('.')}
+
+
+def _is_loop(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _listed(where: str, dataset: dict[str, Any]) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ _CHOICES = {'img_range': (1.0, 255.0), 'block_residual': (False, True), 'shallow
 """The values that are tried of what shapes do not show."""
 
 
-def check_weights(options: dict[str, Any], net: nn.Module) -> Iterator[str]:
+def check_weights(options: dict[str, Any], net: nn.Module, usable: Collection[str]) -> Iterator[str]:
     """Compare the file of `path.pretrain_network_g` with the network: its shapes, and what it says of itself.
 
     Where the file does not say everything that its shapes do not show, the network is tried on an image; being worse than
@@ -46,6 +46,7 @@ def check_weights(options: dict[str, Any], net: nn.Module) -> Iterator[str]:
     Args:
         options: Options of a training that starts from weights, or of a test.
         net: Built from them; its weights are replaced.
+        usable: The sections of `datasets` without a problem, on whose images it may be tried.
     """
     path = options['path']
     weights = path.get('pretrain_network_g')
@@ -70,7 +71,7 @@ def check_weights(options: dict[str, Any], net: nn.Module) -> Iterator[str]:
     yield from problems
     net.load_state_dict(state, strict=False)  # starting_state has seen to it that nothing else differs
     if not problems and (resample or not others):
-        yield from _probe(options, checkpoint, net)
+        yield from _probe(options, checkpoint, net, usable)
 
 
 def _is_ours(options: dict[str, Any]) -> bool:
@@ -91,14 +92,16 @@ def _contradictions(options: dict[str, Any], checkpoint: Checkpoint, state: dict
 
 
 # --- trying --------------------------------------------------------------------------------------------------------
-def _probe(options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module) -> Iterator[str]:
+def _probe(
+    options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module, usable: Collection[str]
+) -> Iterator[str]:
     try:
         unstated = unstated_arguments(checkpoint) if _is_ours(options) else []
     except RFDNError:  # its card makes no sense, which the check of the shapes did not need
         unstated = []
     if _is_ours(options) and not unstated:
         return
-    sample = _trial_sample(options)
+    sample = _trial_sample(options, usable)
     if sample is None:
         return
     try:
@@ -123,11 +126,11 @@ def _probe(options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module) -> I
         yield Note(f'{below}: are they half-trained, or of another network?{silent}')
 
 
-def _trial_sample(options: dict[str, Any]) -> Sample | None:
+def _trial_sample(options: dict[str, Any], usable: Collection[str]) -> Sample | None:
     """A piece of the first image to validate or test on; None where no section has HR and LR as the network gets them."""
     for phase, section in sorted(options['datasets'].items(), key=lambda item: item[0] == 'train'):
         normalised = section.get('mean') or section.get('std')
-        if 'dataroot_gt' in section and 'dataroot_lq' in section and not normalised:
+        if phase in usable and 'dataroot_gt' in section and 'dataroot_lq' in section and not normalised:
             return read_sample(section, phase, options['scale']).piece(SIDE)
     return None
 

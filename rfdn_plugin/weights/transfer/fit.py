@@ -35,6 +35,8 @@ RIDGE = 1e-3
 """Of the mean diagonal of the normal matrix, pulling towards the weights before the fit."""
 LEAST_ERROR = 1e-6
 """Of the squared peak: the error below which an image gains no more weight (60 dB)."""
+LEAST_DETERMINED = 0.2
+"""Of the unknowns: one small photograph determines half, flat images and ramps less than a tenth."""
 ROWS_AT_ONCE = 1 << 15
 """Neighbourhoods in one product: 118 MB in 64-bit floats at 50 features."""
 
@@ -112,6 +114,11 @@ class NormalEquations:
         change = torch.linalg.solve(gram + penalty, self.cross - gram @ before)
         return _as_phases(before + change)
 
+    def determined(self) -> float:
+        """How many weights the data determines, more than the ridge: the trace of the smoothing by `RIDGE`."""
+        values = torch.linalg.eigvalsh(self._whole_gram()).clamp(min=0)
+        return float((values / (values + RIDGE * values.mean())).sum())
+
     def mean_squared_error(self, phases: Phases) -> float:
         """Mean squared error of `phases` over everything that was added, a mean over pixels with the weights of `include`."""
         columns, gram = _as_columns(phases), self._whole_gram()
@@ -144,8 +151,8 @@ def fit_upsampler(network: UpscalingNetwork, pairs: Iterable[tuple[Tensor, Tenso
         What went in, what it is worth on pixels left out, and whether it was put in place.
 
     Raises:
-        RFDNError: No pair had a neighbourhood, a pair's sizes do not fit, there are fewer pixels than unknowns, or the
-            solution is not finite.
+        RFDNError: No pair had a neighbourhood, a pair's sizes do not fit, there are fewer pixels than unknowns or too little
+            detail in them, or the solution is not finite.
     """
     start = _with_three_taps(read_phases(network))
     num_phases, num_feat = start.weight.shape[:2]
@@ -182,6 +189,11 @@ def fit_upsampler(network: UpscalingNetwork, pairs: Iterable[tuple[Tensor, Tenso
     if together.count < unknowns:
         raise RFDNError(
             f'{together.count} LR pixels do not determine {unknowns} weights for each phase: give more or larger images.'
+        )
+    if (determined := together.determined()) < LEAST_DETERMINED * unknowns:
+        raise RFDNError(
+            f'the images hold too little detail: of {unknowns} weights for each phase they determine {determined:.0f}: '
+            'give photographs, or more of them.'
         )
     gain = _cross_validated_gain(network, folds, start, ridge)
     used = gain > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from rfdn_plugin.data.images import DecodedImage, ImageError, decode_image, find
 from rfdn_plugin.data.lmdb import is_lmdb, reading, shapes_of
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
+from rfdn_plugin.utils.text import some_of
 from rfdn_plugin.weights.card import card_of
 from rfdn_plugin.weights.convert import layout_for, write_weights
 from rfdn_plugin.weights.identify import Identity
@@ -33,20 +33,24 @@ class FitImages:
         most: As many images at most, evenly spread over the source; None for all.
 
     Attributes:
-        skipped: Counts of what was left out, by reason in words, filled while iterating.
+        skipped: Names of what was left out, by reason in words, filled while iterating.
     """
 
     source: Path
     scale: int
     most: int | None = None
-    skipped: Counter = field(default_factory=Counter)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._is_lmdb = is_lmdb(self.source)
         if self._is_lmdb:
             names: list[str] | list[Path] = list(shapes_of(self.source))
         else:
-            names = [folder / name for folder, name in find_images([self.source])[0]]
+            found, others = find_images([self.source])
+            names = [folder / name for folder, name in found]
+            for path, reason in others:
+                if reason.kind == 'special-file':
+                    self._skip(str(reason), path)
         if not names:
             raise RFDNError(f'{self.source} holds no images to fit from: give a folder of HR images or an LMDB.')
         if self.most is not None and self.most < len(names):
@@ -62,16 +66,19 @@ class FitImages:
             try:
                 high = mod_crop(self._read(name).rgb, self.scale)
             except ImageError as error:
-                self.skipped[str(ImageError(error.kind))] += 1
+                self._skip(str(ImageError(error.kind)), name)
                 continue
             if min(high.shape[:2]) < 3 * self.scale:
-                self.skipped['a side is below 3 LR pixels'] += 1
+                self._skip('a side is below 3 LR pixels', name)
                 continue
             yield _as_tensor(downscale(high, self.scale)), _as_tensor(high)
 
     def left_out(self) -> list[str]:
         """A line for each reason for which images were skipped."""
-        return [f'{count} skipped: {reason}' for reason, count in self.skipped.items()]
+        return [f'{len(names)} skipped: {reason}: {some_of(names)}' for reason, names in self.skipped.items()]
+
+    def _skip(self, reason: str, name: str | Path) -> None:
+        self.skipped.setdefault(reason, []).append(Path(name).name)
 
     def _read(self, name: str | Path) -> DecodedImage:
         if isinstance(name, Path):

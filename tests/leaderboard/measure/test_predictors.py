@@ -74,7 +74,7 @@ def test_bicubic_is_basicsr_s():
     np.testing.assert_allclose(bicubic(image_of(lr)), expected, atol=0)
 
 
-@pytest.mark.parametrize('name', ['{}', '{}x2', '{}_RFDN', '{}_test_RFDN_x2', '{}x2_RFDN', '{}x2_test_RFDN_x2'])
+@pytest.mark.parametrize('name', ['{}', '{}x2', '{}-x2', '{}_LRBI_x2', '{}_RFDN', '{}x2_RFDN', '{}x2_test_RFDN_x2'])
 def test_images_made_elsewhere_are_found_by_common_names(tmp_path, name):
     test_set = open_set('Small', SetOptions(**make_set(tmp_path / 'set')), 2)
     for image in test_set.names:

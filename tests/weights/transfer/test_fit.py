@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -203,12 +204,27 @@ def test_damaged_images_are_passed_over_and_counted(weights: Path, photographs: 
     folder = tmp_path / 'images'
     shutil.copytree(photographs, folder)
     (folder / 'broken.png').write_bytes((folder / 'photo0.png').read_bytes()[:500])
+    os.mkfifo(folder / 'pipe.png')
     output = tmp_path / 'o.pth'
     assert (
         main(['transfer', '--weights', str(weights), '--to-scale', '2', '--fit', str(folder), '-o', str(output)]) == 0
     )
     out = capsys.readouterr().out
-    assert '1 skipped: damaged' in out and 'fitted to 9 images' in out
+    assert '1 skipped: damaged' in out and ': broken.png' in out and 'device): pipe.png' in out and 'fitted to 9 images' in out
+
+
+@pytest.mark.parametrize('kind', ['flat', 'ramp', 'two colours'])
+def test_images_without_detail_are_refused(weights: Path, tmp_path: Path, kind: str, capsys):
+    """One flat image "lowered the error by 30 dB", on pixels of its own."""
+    rgb = np.full((240, 240, 3), 99, np.uint8)
+    if kind == 'ramp':
+        rgb[:] = np.arange(240, dtype=np.uint8)[:, None]
+    if kind == 'two colours':
+        rgb[:, 120:] = (10, 200, 30)
+    write(tmp_path / 'images/a.png', rgb)
+    arguments = ['--to-scale', '2', '--fit', str(tmp_path / 'images'), '-o', str(tmp_path / 'o.pth')]
+    assert main(['transfer', '--weights', str(weights), *arguments]) == 1
+    assert 'hold too little detail' in capsys.readouterr().err and not (tmp_path / 'o.pth').exists()
 
 
 def test_a_folder_of_damaged_images_says_what_is_wrong_with_them(
