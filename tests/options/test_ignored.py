@@ -19,7 +19,7 @@ TEST_FILE = REPOSITORY / 'options/test/RFDN/test_RFDN_x2.yml'
     ('changes', 'words'),
     [
         ({'train:warmup_iter': 10}, 'train.warmup_iter: 10, and the training ends at 10'),
-        ({'train:scheduler:milestones': '[5, 10, 12]'}, 'train.scheduler.milestones: 10, 12 are not reached'),
+        ({'train:scheduler:milestones': '[5, 10, 11, 12]'}, 'train.scheduler.milestones: 11, 12 are not reached'),
         (
             {'train:scheduler': '{type: CosineAnnealingRestartLR, periods: [9, 9], restart_weights: [1, 1]}'},
             'train.scheduler.periods: they end at 18',

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
+import yaml
 from helpers.training import option_file
 
 from rfdn_plugin.options.load import load_training_options
@@ -13,15 +16,36 @@ from rfdn_plugin.utils.errors import RFDNError
 VALUES = {'accumulate': '2', 'frequency_opt': '{type: FrequencyL1Loss, loss_weight: 0.05}'}
 
 
-@pytest.mark.parametrize('before', KEYS)
+@pytest.mark.parametrize('before', KEYS['train'])
 def test_an_earlier_key_is_read_and_said(before, capsys):
-    now = KEYS[before]
+    now = KEYS['train'][before]
     assert now in TrainSection.model_fields and before not in TrainSection.model_fields
     options = load_training_options(option_file(), [f'train:{before}={VALUES[before]}'])
     new = VALUES[before].replace('FrequencyL1Loss', LOSSES['FrequencyL1Loss'])
     assert options == load_training_options(option_file(), [f'train:{now}={new}'])
     notes = [line for line in capsys.readouterr().err.splitlines() if 'note:' in line]
     assert any(f'train.{before} is called train.{now} now' in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ('before', 'now', 'value'),
+    [
+        ('path.pretrain_model_g', 'path.pretrain_network_g', 'w.pth'),
+        ('path.strict_load', 'path.strict_load_g', False),
+        ('datasets.train.use_flip', 'datasets.train.use_hflip', False),
+    ],
+)
+def test_earlier_names_of_basicsr_are_read(tmp_path, capsys, before, now, value):
+    """As BasicSR's published files of EDSR, RCAN and ESRGAN had them."""
+    content = yaml.safe_load(option_file().read_text())
+    *parents, key = now.split('.')
+    section = functools.reduce(dict.__getitem__, parents, content)
+    section.pop(key, None)
+    section[before.rpartition('.')[2]] = value
+    (tmp_path / 'old.yml').write_text(yaml.safe_dump(content))
+    read = load_training_options(tmp_path / 'old.yml')
+    assert functools.reduce(dict.__getitem__, parents, read)[key] == value
+    assert f'{before} is called {now} now' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('key', ['pixel_opt', 'fft_opt'])
