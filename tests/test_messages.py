@@ -38,8 +38,9 @@ COMMANDS_OF = {
     'utils': list(COMMANDS),
 }
 """The commands that run the code of a folder."""
-OF_OTHERS = {'--nproc_per_node', '--local_rank', '--local-rank'} | {  # torchrun's
-    *('--no-build-isolation', '--force-reinstall', '--shm-size', '--silent', '--help')  # pip's, Docker's, npm's
+# torchrun's; pip's, Docker's and npm's
+OF_OTHERS = {'--nproc_per_node', '--local_rank', '--local-rank'} | {
+    *('--no-build-isolation', '--force-reinstall', '--shm-size', '--no-deps', '--silent', '--help', '--version')
 }
 
 
