@@ -12,6 +12,7 @@ import copy
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ class Hooks:
             'EnlargedSampler': EpochSampler,
             'MessageLogger': ProgressLogger,
             'load_resume_state': self._load_resume_state,
+            'make_exp_dirs': self._make_folders,
             'create_train_val_dataloader': self._create_loaders,
             'build_dataset': self._build_dataset,
             'build_model': self._build_model,
@@ -73,6 +75,17 @@ class Hooks:
         if is_decided:
             opt['path']['resume_state'] = self.session.resume_from
         return load_resume_state(opt, is_named=is_decided)
+
+    def _make_folders(self, opt: dict[str, Any]) -> None:
+        """BasicSR's `make_exp_dirs`, when the name that it gives to what it moves aside is free.
+
+        That name ends with the second, and two starts within one ended with `Directory not empty`.
+        """
+        from basicsr.utils import get_time_str
+
+        while os.path.exists(f'{opt["path"]["experiments_root"]}_archived_{get_time_str()}'):
+            time.sleep(0.1)
+        self._originals['make_exp_dirs'](opt)
 
     def _create_loaders(self, opt: dict[str, Any], logger: Any) -> tuple:
         """BasicSR's `create_train_val_dataloader`, with a sampler that knows where to go on and our loaders."""
