@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a virtual environment and install this package into it with all that it needs.
 #   scripts/install.sh FOLDER [EXTRAS]      for example: scripts/install.sh .venv onnx,spandrel
-# A finished environment is left as it is until pyproject.toml, setup.py or this script change.
+# A finished environment is left as it is until pyproject.toml, setup.py, this script or the Python in $PYTHON change.
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,11 +20,20 @@ find_python() {
   return 1
 }
 
-wanted=$(cat "$repository/pyproject.toml" "$repository/setup.py" "$repository/scripts/install.sh" | cksum)"$extras"
-if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
+version() { "$1" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null || true; }
+
+wanted=$(cd "$repository" && cat pyproject.toml setup.py scripts/install.sh scripts/basicsr_build/*.py | cksum)"$extras"
+# A Python that $PYTHON names is the one that is installed for; else any that is there and still runs will do.
+present=$(version "$folder/bin/python")
+if [ -n "${PYTHON:-}" ] && [ "$present" != "$(version "$(find_python)")" ]; then
+  present=
+fi
+if [ -z "$present" ] || [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
   python=$(find_python)
   # An attempt without the system's venv package leaves a Python without pip behind.
-  "$folder/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$folder"
+  if [ -z "$present" ] || ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+    "$python" -m venv --clear "$folder"
+  fi
   pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet)
   echo "Installing into $folder: torch is large, this takes some minutes"
   "${pip[@]}" --upgrade pip setuptools wheel cython numpy

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Install what is missing and run the tests.
 #   scripts/test.sh [--slow] [pytest's arguments]
-# The environment is kept outside the checkout and reused while the dependency files are unchanged; $RFDN_TEST_ENV names
-# another place for it. Tests that need the public test data find it at $RFDN_DATA or ../shared/data, else skip.
+# The environment is kept outside the checkout and reused while the dependency files and $PYTHON are unchanged;
+# $RFDN_TEST_ENV names another place for it. Tests that need the public test data find it at $RFDN_DATA or ../shared/data, else skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-key=$(cat pyproject.toml setup.py scripts/install.sh | cksum | cut -d' ' -f1)
+key=$({ cat pyproject.toml setup.py scripts/install.sh scripts/basicsr_build/*.py
+        [ -z "${PYTHON:-}" ] || "$PYTHON" --version; } | cksum | cut -d' ' -f1)
 environment=${RFDN_TEST_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/rfdn_plugin/test-$key}
 mkdir -p "$(dirname "$environment")"
 scripts/install.sh "$environment" test

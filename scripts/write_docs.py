@@ -30,7 +30,7 @@ BICUBIC = {
     3: {'Set5': (30.40, 0.8690), 'Set14': (27.63, 0.7760), 'B100': (27.21, 0.7391)},
     4: {'Set5': (28.43, 0.8113), 'Set14': (26.09, 0.7049), 'B100': (25.96, 0.6682)},
 }
-"""PSNR and SSIM of MATLAB's bicubic, measured by `rfdn leaderboard -opt options/leaderboard/zoo.yml`."""
+"""PSNR and SSIM of MATLAB's bicubic, measured by `rfdn leaderboard -opt zoo.yml`."""
 
 
 # --- docs/options.md -----------------------------------------------------------------------------------------------

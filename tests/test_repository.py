@@ -27,6 +27,8 @@ def test_the_workflow_runs_the_test_command_on_the_oldest_and_the_newest_python(
     job = yaml.safe_load(read('.github/workflows/test.yml'))['jobs']['test']
     assert job['strategy']['matrix']['python'] == [OLDEST, NEWEST]
     assert [step['run'] for step in job['steps'] if 'run' in step] == ['scripts/test.sh']
+    cache = next(step['with'] for step in job['steps'] if step.get('uses', '').startswith('actions/cache'))
+    assert 'steps.setup.outputs.python-version' in cache['key']  # a cached environment links to that very Python
     assert f'requires-python = ">={OLDEST}"' in read('pyproject.toml') and f'Python :: {NEWEST}"' in read(
         'pyproject.toml'
     )

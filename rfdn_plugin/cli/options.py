@@ -44,7 +44,7 @@ def _list(args: argparse.Namespace) -> None:
         column = max(map(len, of_kind)) + 2
         print(f'rfdn {kind} -opt')
         for name, title in of_kind.items():
-            print(f'  {name:<{column}}{textwrap.shorten(title, width - column - 2, placeholder=" ...")}')
+            print(f'  {name:<{column}}{textwrap.shorten(title, max(width - column - 2, 20), placeholder=" ...")}')
 
 
 def _copy(args: argparse.Namespace) -> None:

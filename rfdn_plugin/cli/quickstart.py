@@ -105,11 +105,29 @@ def verdict(board: Path) -> int:
 def _rfdn(words: str, folder: Path) -> None:
     """Run one command in a process of its own, as BasicSR's trainings expect it.
 
+    Interrupted or asked to end, it waits until the command has saved and ended.
+
     Raises:
-        RFDNError: It failed; its own output says why.
+        RFDNError: It failed, and its own output says why, or was stopped by a signal.
     """
+    import signal
     import subprocess
 
-    result = subprocess.run([sys.executable, '-m', 'rfdn_plugin', *shlex.split(words)], cwd=folder)
-    if result.returncode:
-        raise RFDNError(f'rfdn {words} failed ({result.returncode}), its output is above; run this again to go on.')
+    asked: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        asked.append(number)
+        if number == signal.SIGTERM:  # Ctrl+C reaches the command by itself
+            process.send_signal(number)
+
+    process = subprocess.Popen([sys.executable, '-m', 'rfdn_plugin', *shlex.split(words)], cwd=folder)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        raise RFDNError(f'rfdn {words} was stopped by {signal.Signals(asked[0]).name}: run this again to go on.')
+    if code:
+        raise RFDNError(f'rfdn {words} failed ({code}), its output is above; run this again to go on.')

@@ -14,6 +14,7 @@ from rfdn_plugin.utils.errors import RFDNError
 
 KINDS = ('train', 'test', 'leaderboard')
 """Kinds of option files: the command that reads them, and their folder."""
+_PATH_ONLY = re.compile(r'^(options|~|\.{1,2})?[/\\]')
 _NEAR = 5
 
 
@@ -62,7 +63,7 @@ def find_option_file(given: str | Path, kind: str | None = None) -> Path:
 
     Args:
         given: A path, or the end of a shipped file's name: `RFDN/train_RFDN_x2_scratch.yml`, `train_RFDN_x2_scratch`,
-            also with the `options/` of a checkout before it.
+            A name that begins with `options/`, `./`, `../`, `~` or `/` is a path only: it may mean an edited copy.
         kind: One of `KINDS`, which command asks; None for any.
 
     Raises:
@@ -73,7 +74,10 @@ def find_option_file(given: str | Path, kind: str | None = None) -> Path:
         if path.is_file():
             _refuse_other(path, kind)
         return path
-    fitting = [file for file in shipped_files() if _fits(file, str(given))]
+    fitting = [file for file in shipped_files() if _fits(file, _PATH_ONLY.sub('', str(given)))]
+    if _PATH_ONLY.match(str(given)):
+        cure = f' or, for the shipped file, give {fitting[0].name}' if fitting else _near(str(given), kind)
+        raise RFDNError(f'no option file {given} in {Path.cwd()}: check the path{cure}, or see rfdn options list.')
     of_kind = [file for file in fitting if kind in (None, file.kind)]
     if len(of_kind) == 1:
         return of_kind[0].path

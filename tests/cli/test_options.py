@@ -25,11 +25,12 @@ def test_list(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
         )
 
 
-@pytest.mark.parametrize('width', [80, 120])
+@pytest.mark.parametrize('width', [20, 80, 120])
 def test_lines_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.setenv('COLUMNS', str(width))
     cli.main(['options', 'list'])
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= width
+    longest_name = max(len(file.name) for file in shipped_files())
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= max(width, longest_name + 24)
 
 
 def test_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

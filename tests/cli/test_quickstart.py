@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,30 @@ def test_its_commands_parse_and_its_option_files_are_shipped(words: str):
 def test_a_command_that_fails_is_one_line(tmp_path: Path):
     with pytest.raises(RFDNError, match='rfdn no-such-command failed'):
         quickstart._rfdn('no-such-command', tmp_path)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_running_command_save(
+    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+):
+    """A stand-in for a training: it signals its parent as `kill` does, or both as Ctrl+C does, and saves slowly."""
+    command = tmp_path / 'python'
+    command.write_text(
+        f'#!{sys.executable}\n'
+        'import os, pathlib, signal, sys, time\n'
+        'def save(*_):\n'
+        '    time.sleep(0.5)\n'
+        '    pathlib.Path("saved").touch()\n'
+        '    sys.exit(75)\n'
+        f'signal.signal({number:d}, save)\n'
+        'time.sleep(0.3)\n'
+        f'os.kill(os.getppid(), {number:d})\n'
+        f'{number:d} == signal.SIGINT and os.kill(os.getpid(), {number:d})\n'
+        'time.sleep(20)\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(command))
+    before = signal.getsignal(number)
+    with pytest.raises(RFDNError, match=f'rfdn train was stopped by {number.name}: run this again to go on'):
+        quickstart._rfdn('train', tmp_path)
+    assert (tmp_path / 'saved').is_file() and signal.getsignal(number) is before

@@ -28,10 +28,10 @@ def test_all_files_of_the_checkout_are_shipped(repository: Path):
 
 @pytest.mark.parametrize('name', FILES)
 def test_names_that_find_a_file(name: str):
-    """Whole, with the folder of a checkout before it, without `.yml`, and by its end where that is of one file."""
+    """Whole, without `.yml`, and by its end where that is of one file."""
     kind, path = FILES[name].kind, FILES[name].path
     below_kind = name.removeprefix(f'{kind}/')
-    for given in (name, f'options/{name}', f'./{name}', name.removesuffix('.yml'), below_kind, Path(name).name):
+    for given in (name, name.removesuffix('.yml'), below_kind, Path(name).name):
         assert find_option_file(given, kind) == path
     assert len(FILES[name].title) > 20 and 'schema' not in FILES[name].title
 
@@ -41,6 +41,17 @@ def test_a_file_that_is_there_comes_first(elsewhere: Path):
     mine = Path('RFDN/train_RFDN_x2_scratch.yml')
     mine.touch()
     assert find_option_file(str(mine), 'train') == mine
+
+
+@pytest.mark.parametrize('before', ['options/', './', '../', '~/options/', '/options/'])
+def test_a_path_is_never_a_shipped_file(before: str):
+    """It may mean an edited copy, from the wrong folder: the shipped file must not start in its place."""
+    name = 'train/RFDN/train_RFDN_x2_scratch.yml'
+    with pytest.raises(
+        RFDNError, match=f'no option file {before}{name} in .*for the shipped file, give {name}'
+    ) as caught:
+        find_option_file(f'{before}{name}', 'train')
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(

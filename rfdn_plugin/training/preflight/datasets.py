@@ -85,6 +85,9 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
         raise _UnusableError(*dict.fromkeys(problems))
     hr, lr = names['dataroot_gt'], names['dataroot_lq']
     listing = _listed(where, dataset)
+    root = roots['dataroot_gt']
+    if absent := sorted({name for name in listing or () if name not in hr and not (root / name).is_file()}):
+        raise _UnusableError(f'{where}.meta_info_file: {some_of(absent)} of it are not in {root}: correct the list.')
     hr = hr if listing is None else dict.fromkeys(listing)
     try:
         partner = dict(zip(hr, lr_names(dataset, hr), strict=True))

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rfdn_plugin.options.datasets import is_described
+from rfdn_plugin.training.preflight.findings import Note, describe
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -47,8 +50,14 @@ def check_disk(options: dict[str, Any], net: nn.Module, root: Path, done: int) -
 
 def check_memory(options: dict[str, Any], net: nn.Module, resident: int) -> Iterator[str]:
     """A problem where the GPU is too small for a step, or for `resident` bytes of images beside it."""
+    if not is_described(options['datasets']['train']):  # another package's: the size of its patches is not known
+        return
     memory = gpu_memory()
-    needed = memory_of_a_step(options, net)
+    try:
+        needed = memory_of_a_step(options, net)
+    except Exception as error:  # another package's network need not run on meta tensors: only an estimate is lost
+        yield Note(f'network_g: the GPU memory of a step could not be estimated ({describe(error)}).')
+        return
     if needed > memory:
         parts = options['train'].get('accum_iter', 1) * math.ceil(needed / memory)
         yield (

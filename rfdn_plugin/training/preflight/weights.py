@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from rfdn_plugin.archs import NETWORKS, full_arguments
+from rfdn_plugin.options.datasets import SINGLE, is_described
 from rfdn_plugin.options.yaml_io import as_yaml
 from rfdn_plugin.training.preflight.findings import Note, describe
 from rfdn_plugin.training.preflight.samples import Sample, read_sample
@@ -101,13 +102,13 @@ def _probe(
         unstated = []
     if _is_ours(options) and not unstated:
         return
-    sample = _trial_sample(options, usable)
-    if sample is None:
-        return
     try:
+        sample = _trial_sample(options, usable)
+        if sample is None:
+            return
         own, bicubic = _psnr(net, sample), _psnr(None, sample)
-    except Exception as error:  # another package's network, which may want other images: only a note hangs on it
-        yield Note(f'network_g: it could not be tried on {sample.name} ({describe(error)}).')
+    except Exception as error:  # another package's network may want other images: only a note depends on it
+        yield Note(f'network_g: it could not be tried on an image ({describe(error)}).')
         return
     if own >= bicubic - BELOW_BICUBIC:
         exchanged = _psnr(lambda lr: net(lr.flip(1)).flip(1), sample)
@@ -130,7 +131,7 @@ def _trial_sample(options: dict[str, Any], usable: Collection[str]) -> Sample | 
     """A piece of the first image to validate or test on; None where no section has HR and LR as the network gets them."""
     for phase, section in sorted(options['datasets'].items(), key=lambda item: item[0] == 'train'):
         normalised = section.get('mean') or section.get('std')
-        if phase in usable and 'dataroot_gt' in section and 'dataroot_lq' in section and not normalised:
+        if phase in usable and is_described(section) and section['type'] != SINGLE and not normalised:
             return read_sample(section, phase, options['scale']).piece(SIDE)
     return None
 

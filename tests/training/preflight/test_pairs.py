@@ -85,11 +85,13 @@ def test_photographs_that_a_camera_has_turned_fit(tmp_path, orientation):
     [
         ('', 'names no image'),
         ('a.png\n\n', 'line 2'),
+        ('only_the_lr.png\n', 'meta_info_file: only_the_lr.png of it are not in .*HR: correct the list'),
         ('a.png (48,48,3)\nb (1).png\n', "line 2 .* would look for 'b'"),
     ],
 )
 def test_a_list_that_basicsr_cannot_read(tmp_path, text, words):
     make(tmp_path, '{}')
+    write(tmp_path / 'LR/only_the_lr.png', photograph(2, 24, 24))
     (tmp_path / 'list.txt').write_text(text)
     (problem,) = find_pairs('datasets.val', section(tmp_path, meta_info_file=str(tmp_path / 'list.txt')))[1]
     assert re.search(words, problem), problem

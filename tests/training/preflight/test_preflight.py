@@ -7,12 +7,14 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.training import option_file, rfdn, small
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.options.load import load_training_options
 from rfdn_plugin.training import preflight
 from rfdn_plugin.training.preflight import resources
+from rfdn_plugin.training.preflight.findings import Note
 
 Usage = namedtuple('Usage', 'total used free')
 
@@ -220,3 +222,19 @@ def test_what_was_decoded_is_remembered_until_it_changes(folders, tmp_path, tiny
         (problem,) = check(tmp_path, tiny_data, photographs, **changes)
         assert path.name in problem and 'damaged' in problem
     assert len(decoded) == 20
+
+
+def test_what_another_package_does_not_tell_is_not_estimated(monkeypatch):
+    """Neither its datasets, which need no gt_size, nor its networks, which may fail on meta tensors, end a run."""
+    monkeypatch.setattr(resources, 'gpu_memory', lambda: 10**9)
+    other = {'datasets': {'train': {'type': 'AnotherDataset', 'batch_size_per_gpu': 4}}}
+    assert list(resources.check_memory(other, torch.nn.Identity(), 0)) == []
+
+    class NotOnMeta(torch.nn.Module):
+        def forward(self, lr):
+            return lr * float(lr.mean())
+
+    section = {'type': 'PairedImageDataset', 'gt_size': 32, 'batch_size_per_gpu': 4}
+    options = {'datasets': {'train': section}, 'scale': 2, 'train': {}, 'network_g': {'type': 'NotOnMeta'}}
+    (note,) = resources.check_memory(options, NotOnMeta(), 0)
+    assert isinstance(note, Note) and 'could not be estimated' in note

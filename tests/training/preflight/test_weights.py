@@ -13,7 +13,8 @@ from rfdn_plugin.archs.idn import IDN
 from rfdn_plugin.cli import main
 from rfdn_plugin.options.load import load_test_options, load_training_options
 from rfdn_plugin.training import preflight
-from rfdn_plugin.training.preflight.findings import Findings
+from rfdn_plugin.training.preflight import weights
+from rfdn_plugin.training.preflight.findings import Findings, Note
 from rfdn_plugin.weights.card import model_card
 
 E_RFDN_X4 = REPOSITORY / 'options/test/E_RFDN/test_E_RFDN_x4.yml'
@@ -163,3 +164,13 @@ def test_half_trained_weights_with_a_card_need_no_note(weights_with_a_card, tmp_
     options = load_training_options(option_file(), entries)
     found = preflight.check_training(options, tmp_path, world_size=1, auto_resume=False)
     assert found == Findings()
+
+
+def test_images_that_cannot_be_read_cost_only_the_trial(tmp_path):
+    """Another package's section is not tried, whatever its keys; a section that fails gives a note, no problem."""
+    options = {'network_g': {'type': 'AnotherNetwork'}, 'scale': 2}
+    roots = {'dataroot_gt': str(tmp_path / 'hr'), 'dataroot_lq': str(tmp_path / 'lr'), 'io_backend': {'type': 'disk'}}
+    for kind, notes in (('AnotherDataset', 0), ('PairedImageDataset', 1)):
+        sections = {'val': {'type': kind, 'name': 'Val', **roots}}
+        found = list(weights._probe({**options, 'datasets': sections}, None, torch.nn.Identity(), ['val']))
+        assert len(found) == notes and all(isinstance(one, Note) for one in found)
