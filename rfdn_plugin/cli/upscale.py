@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     from rfdn_plugin.deploy.files import upscale_files
     from rfdn_plugin.deploy.record import Record
     from rfdn_plugin.deploy.upscale import Upscaler
-    from rfdn_plugin.utils.files import sha256
+    from rfdn_plugin.utils.files import model_digest
     from rfdn_plugin.utils.version import __version__
     from rfdn_plugin.weights.loading import build_network, identify_file
 
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     else:
         if not Path(model).is_file():
             raise UsageError(f'no model file {model}: check the path.')
-        what = [sha256(model), args.img_range]
+        what = [model_digest(model), args.img_range]
     upscaler = Upscaler(
         model,
         precision=args.precision,

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.deploy.backends import BACKENDS, Runner, backends_for, open_model
+from rfdn_plugin.deploy.backends import BACKENDS, Runner, backends_for, missing_for, open_model
 from rfdn_plugin.deploy.inference import TOLERANCE, InferenceForm, PlainForm, difference_from, inference_form
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.utils.files import atomic_write, sha256
+from rfdn_plugin.utils.files import atomic_write, model_digest
 
 AUTO = 'auto'
 SIZES = (96, 256)
@@ -111,7 +111,7 @@ def fastest(
             continue
         milliseconds[name] = _milliseconds(form, size)
     if not milliseconds:
-        raise RFDNError(f'no backend runs it: {"; ".join(problems)}')
+        raise RFDNError(f'no backend runs it: {"; ".join(problems or missing_for(model))}')
     best = min(milliseconds, key=lambda name: milliseconds[name])
     _remember(key, {'backend': best, 'milliseconds': milliseconds})
     return best
@@ -154,7 +154,7 @@ def _key(model: nn.Module | str | Path, precision: str, size: int) -> str:
         shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
         digest.update(repr([type(model).__name__, shapes]).encode())
     else:
-        digest.update(sha256(model).encode())
+        digest.update(model_digest(model).encode())
     versions = {}
     for name in BACKENDS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -17,6 +17,7 @@ Networks of other families run as they are, in channels last.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -224,7 +225,8 @@ class PlainForm(nn.Module):
         super().__init__()
         first = next(network.parameters())
         self.precision, self.device = precision, torch.device(device) if device is not None else first.device
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        # A copy: `to` would move the network of the caller.
+        self.network = copy.deepcopy(network).to(self.device, memory_format=torch.channels_last)
         self.scale = network.upscale
         self.in_channels = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d)).in_channels
 

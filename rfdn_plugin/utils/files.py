@@ -104,3 +104,15 @@ def sha256(path: str | os.PathLike) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def model_digest(path: str | os.PathLike) -> str:
+    """SHA-256 over all files of a model: of weights and .onnx the file's own, of .xml and .param with the .bin beside it.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    values = Path(path).with_suffix('.bin')
+    if Path(path).suffix.lower() not in ('.xml', '.param') or not values.is_file():
+        return sha256(path)
+    return hashlib.sha256(f'{sha256(path)} {sha256(values)}'.encode()).hexdigest()

@@ -111,3 +111,9 @@ def test_official_weights_keep_their_quality(data_root):
     network, _ = load_network(data_root / 'weights/official/RFDN_AIM.pth')
     assert mean(measure(inference_form(network), data_root, 4)).psnr_y == pytest.approx(32.1589, abs=5e-5)
     assert mean(measure(inference_form(network, precision='bf16'), data_root, 4)).psnr_y > 32.1489
+
+
+def test_a_network_that_runs_as_it_is_stays_as_it_is():
+    network = NETWORKS['IDN'](upscale=2).eval()
+    form = inference_form(network)
+    assert not {id(value) for value in network.parameters()} & {id(value) for value in form.parameters()}

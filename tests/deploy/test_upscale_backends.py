@@ -145,3 +145,13 @@ def test_a_form_of_a_runner_is_called_with_tensors(network):
     form = RunnerForm(FakeRunner(network, 'ncnn'))
     with torch.inference_mode():
         assert torch.allclose(form(x.permute(0, 1, 3, 2)), network(x.permute(0, 1, 3, 2)))
+
+
+def test_a_model_that_nothing_installed_runs_is_told_what_to_install(tmp_path, monkeypatch):
+    from rfdn_plugin.deploy import backends
+    from rfdn_plugin.deploy.choice import fastest
+
+    (tmp_path / 'x.onnx').write_bytes(b'')
+    monkeypatch.setattr(backends, 'missing', lambda name: f'{name} is not installed')
+    with pytest.raises(RFDNError, match='no backend runs it: onnxruntime is not installed'):
+        fastest(tmp_path / 'x.onnx')

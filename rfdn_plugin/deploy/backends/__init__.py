@@ -96,6 +96,12 @@ def backends_for(model: nn.Module | str | Path) -> list[str]:
     return [name for name in BACKENDS if kind in _READS[name] and missing(name) is None]
 
 
+def missing_for(model: nn.Module | str | Path) -> list[str]:
+    """A line for each backend that could run a model and is not installed, as `missing`."""
+    kind = kind_of(model)
+    return [line for name in BACKENDS if kind in _READS[name] and (line := missing(name)) is not None]
+
+
 def missing(backend: str) -> str | None:
     """None where a backend is installed, else a line that says what is missing and what to install."""
     return _module(backend).missing()

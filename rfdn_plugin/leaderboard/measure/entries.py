@@ -33,7 +33,7 @@ from rfdn_plugin.leaderboard.options import (
     SpandrelEntry,
 )
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.utils.files import model_digest, sha256
 from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.identify import Identity, as_option, identify, read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
@@ -51,7 +51,7 @@ class Entry:
         name, scale: Together they are unique.
         type: The network, or 'bicubic', 'onnx', 'openvino', 'ncnn', 'images'.
         options: The section of the option file, with `{scale}` filled in.
-        weights_sha256: SHA-256 of the weights file.
+        weights_sha256: SHA-256 of the weights file, of an exported model over all its files.
         arguments: Arguments of the network's constructor.
         range_source: What says the input range; see `Identity.sources`. Empty where the entry's options do.
         state: 'EMA weights', 'raw weights' or '' where the file does not say.
@@ -126,7 +126,7 @@ class Entry:
 
     def _refuse_changed_file(self) -> None:
         path = getattr(self.options, 'weights', '')
-        if not Path(path).is_file() or sha256(path) != self.weights_sha256:
+        if not Path(path).is_file() or model_digest(path) != self.weights_sha256:
             raise RFDNError(f'{path} has changed or gone since the run began: run again.')
 
 
@@ -175,7 +175,7 @@ def resolve(options: MeasuredOptions, scale: int, sets: Sequence[TestSet]) -> En
                 if runner.scale != scale:
                     raise RFDNError(f'{options.weights} enlarges x{runner.scale}: correct scale {scale} or weights.')
                 entry |= {'type': options.type, 'backend': runner.backend, 'precision': runner.precision}
-                content = [options.type, sha256(options.weights), options.img_range]
+                content = [options.type, model_digest(options.weights), options.img_range]
             case ImagesEntry():
                 files = {key: path for test_set in sets for key, path in find_images(options.dir, test_set).items()}
                 entry |= {'type': 'images', 'files': files}
@@ -186,7 +186,7 @@ def resolve(options: MeasuredOptions, scale: int, sets: Sequence[TestSet]) -> En
     except RFDNError as error:
         raise RFDNError(f'entry {options.name}: {error}') from error
     if hasattr(options, 'weights'):
-        entry['weights_sha256'] = sha256(options.weights)
+        entry['weights_sha256'] = model_digest(options.weights)
     return Entry(**entry, key=digest(content, scale, entry.get('backend', ''), entry.get('precision', '')))
 
 
