@@ -85,6 +85,17 @@ def _settings(args: argparse.Namespace) -> dict:
     return {'weights': weights, 'memory': memory, 'named': network_overrides(args)}
 
 
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f'--device {name}: there is no such device: give cpu or cuda.') from error
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise UsageError(f'--device {name}: PyTorch finds no GPU (rfdn doctor says more): leave --device out.')
+
+
 def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     import torch
 
@@ -96,6 +107,7 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     from rfdn_plugin.utils.version import __version__
     from rfdn_plugin.weights.loading import build_network, identify_file
 
+    _check_device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     model, named = settings['weights'], settings['named']

@@ -28,6 +28,8 @@ MISTAKES = {
     'upscale photo.png -o big --weights train.yml': ['train.yml is no checkpoint', 'name a .pth'],
     'upscale x4.safetensors -o big --weights photo.png': ['photo.png is no checkpoint', 'name a .pth'],
     'upscale photo.png -o big --scale 7': ['zoo:RFDN_x7 is not in the zoo', 'take one of zoo:RFDN_x2'],
+    'upscale photo.png -o big --device gpu': ['--device gpu', 'give cpu or cuda'],
+    'upscale photo.png -o big --precision int8': ['int8', 'rfdn export --precision int8'],
     'train -opt x4.safetensors': ['x4.safetensors is no option file', 'takes a .yml'],
     'train -opt photo.png': ['photo.png is no option file', 'takes a .yml'],
     'train -opt empty': ['empty is a folder', 'name an option file'],
