@@ -47,6 +47,7 @@ def draw(rows: list[dict], file: Path) -> None:
     above.plot([row['iteration'] for row in measured], [row['psnr'] for row in measured], '.-', color='tab:blue')
     above.set(ylabel='Set5, PSNR-Y in dB (averaged weights)', xlabel='iterations')
     hours = above.secondary_xaxis('top', functions=_axes(rows))
+    hours.set_xticks(range(int(rows[-1]['hours']) + 1))
     hours.set_xlabel('hours of training steps on one thread')
     width = max(1, len(rows) // 60)
     means = [sum(row['loss'] for row in rows[i:i + width]) / width for i in range(0, len(rows) - width + 1, width)]
