@@ -24,10 +24,12 @@ from spandrel import (
 )
 from spandrel.util import KeyCondition
 
+from rfdn_plugin import zoo
 from rfdn_plugin.archs.rfdn import RFDN
-from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.identify import identify
 from rfdn_plugin.weights.loading import build_network
+from rfdn_plugin.zoo import PREFIX, weights_path, zoo_folder, zoo_names
 
 
 class RFDNArch(Architecture[RFDN]):
@@ -44,7 +46,7 @@ class RFDNArch(Architecture[RFDN]):
             RFDNError: It belongs to no network here, or the trial is not clear (an untrained network).
         """
         checkpoint = Checkpoint(Path('the state dict'), dict(state_dict), 'flat')
-        identity = identify(checkpoint, by_trial=True)
+        identity = identify(_shipped(checkpoint) or checkpoint, by_trial=True)
         network, arguments = build_network(identity), identity.arguments
         attention = arguments['attention'] or 'no attention'
         return ImageModelDescriptor(
@@ -62,6 +64,13 @@ class RFDNArch(Architecture[RFDN]):
             # ESA's and CCA's gates come from the whole image: a tile does not see what the image sees.
             tiling=ModelTiling.SUPPORTED if arguments['attention'] is None else ModelTiling.DISCOURAGED,
         )
+
+
+def _shipped(checkpoint: Checkpoint) -> Checkpoint | None:
+    """The weights of the zoo or of the package that have these values, with the card, which spandrel does not hand over."""
+    folders = dict.fromkeys((zoo_folder(), Path(zoo.__file__).parent))
+    shipped = (read_checkpoint(weights_path(PREFIX + name, folder)) for folder in folders for name in zoo_names(folder))
+    return next((other for other in shipped if other.fingerprint == checkpoint.fingerprint), None)
 
 
 def install() -> None:

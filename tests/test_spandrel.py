@@ -13,6 +13,7 @@ from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.card import model_card
 from rfdn_plugin.weights.convert import convert, write_weights
 from rfdn_plugin.weights.loading import build_network, identify_file, load_network
+from rfdn_plugin.zoo import PREFIX, weights_path, zoo_names
 
 spandrel = pytest.importorskip('spandrel')
 
@@ -99,3 +100,11 @@ def test_an_untrained_network_is_not_guessed_at(tmp_path: Path):
     torch.save(NETWORKS['RFDN'](upscale=2).state_dict(), tmp_path / 'w.pth')
     with pytest.raises(RFDNError, match='does not say'):
         _load(tmp_path / 'w.pth')
+
+
+@pytest.mark.parametrize('name', zoo_names())
+def test_the_shipped_weights_are_recognised_without_their_card(name: str) -> None:
+    path = weights_path(PREFIX + name)
+    model = spandrel.ModelLoader().load_from_file(path)
+    arguments = load_network(path)[1].arguments
+    assert (model.scale, model.model.img_range) == (arguments['upscale'], arguments['img_range'])

@@ -14,6 +14,7 @@ from helpers import REPOSITORY
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.options.load import load_test_options, load_training_options
+from rfdn_plugin.options.shipped import find_option_file
 from rfdn_plugin.options.yaml_io import read_yaml
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -111,7 +112,7 @@ def test_documented_variants_of_the_files():
     seen = []
     for words in commands_of('docs/training.md'):
         (file,) = (word for word in words if word.endswith('.yml'))
-        (path,) = REPOSITORY.glob(file if '/' in file else f'options/**/{file}')
+        path = REPOSITORY / file if file.startswith('options/') else find_option_file(file)
         entries = words[words.index('--force_yml') + 1 :]
         options = (load_test_options if 'test' in path.parts else load_training_options)(path, entries)
         seen.append(options['name'])
