@@ -103,7 +103,9 @@ def test_commands_keys_and_documents_in_messages_exist(folder: str):
     wrong = []
     for place, text in messages(folder):
         wrong += [(place, name) for name in COMMAND.findall(text) if name not in COMMANDS]
-        wrong += [(place, f'{where}.{key}') for where, key in KEY.findall(text) if key not in {*keys[where], 'py', 'yml'}]
+        wrong += [
+            (place, f'{where}.{key}') for where, key in KEY.findall(text) if key not in {*keys[where], 'py', 'yml'}
+        ]
         wrong += [(place, name) for name in DOCUMENT.findall(text) if not (REPOSITORY / name).is_file()]
     assert not wrong
 

@@ -9,7 +9,10 @@ from rfdn_plugin.utils.errors import RFDNError
 POLICY: dict[str, tuple[str, str]] = {
     'grey': ('convert', 'greyscale (1, 2, 4 or 8 bit): the grey is used for all three channels'),
     '16-bit': ('convert', '16 bits a channel: rounded to 8 bits, value / 257'),
-    'alpha': ('convert', 'transparency: dropped, the colours are used as stored (divided by it where they were multiplied)'),
+    'alpha': (
+        'convert',
+        'transparency: dropped, the colours are used as stored (divided by it where they were multiplied)',
+    ),
     'palette': ('convert', 'palette: expanded to RGB'),
     'cmyk': ('convert', 'CMYK: converted to RGB without a colour profile, as Pillow does'),
     'colour-space': ('convert', 'stored in another colour space (YCbCr, LAB, HSV): converted to RGB by Pillow'),
@@ -25,7 +28,10 @@ POLICY: dict[str, tuple[str, str]] = {
     'lfs-pointer': ('skip', 'Git LFS pointer instead of the image: run `git lfs pull`'),
     'damaged': ('skip', 'damaged or truncated, also where a decoder goes on after it: download or copy it again'),
     'too-large': ('skip', 'declares more pixels than Pillow takes for safe (179 million)'),
-    'unsupported': ('skip', 'holds floating-point, signed or 32-bit values, or is stored in a way that no decoder here reads'),
+    'unsupported': (
+        'skip',
+        'holds floating-point, signed or 32-bit values, or is stored in a way that no decoder here reads',
+    ),
     'not-a-image': ('skip', 'not an image'),
     'side-file': ('skip', 'side file of an operating system'),
     'folder': ('skip', 'a folder'),

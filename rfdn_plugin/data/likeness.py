@@ -27,7 +27,9 @@ class Likeness:
     @staticmethod
     def digest(image: np.ndarray) -> bytes:
         """Equal for equal pixels and, for all practical purposes, for those only."""
-        return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=12, key=repr(image.shape).encode()).digest()
+        return hashlib.blake2b(
+            np.ascontiguousarray(image).data, digest_size=12, key=repr(image.shape).encode()
+        ).digest()
 
     def difference(self, other: Likeness) -> float:
         """Mean absolute difference in levels of 0..255."""

@@ -257,7 +257,9 @@ def inference_form(
     if precision == 'auto':
         precision = 'fp32'
     if precision not in PRECISIONS:
-        cure = ' Export the weights with rfdn export --precision int8 and take that model.' if precision == 'int8' else ''
+        cure = (
+            ' Export the weights with rfdn export --precision int8 and take that model.' if precision == 'int8' else ''
+        )
         raise RFDNError(f'precision {precision!r}: PyTorch computes in {" or ".join(PRECISIONS)}.{cure}')
     if not isinstance(network, RFDN | IMDN):
         return PlainForm(network, precision=precision, device=device)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own flags, and `--local-rank` as some launchers write it."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file, or a shipped one (rfdn options list)')
+    parser.add_argument(
+        '-opt', required=True, metavar='FILE', help='an option file, or a shipped one (rfdn options list)'
+    )
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='what started the processes'
     )

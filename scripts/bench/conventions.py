@@ -4,6 +4,7 @@
 
 The first line is the field's way: LR by MATLAB's bicubic, PSNR on Y (BT.601, not rounded), crop = scale, 8-bit images.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -59,7 +60,11 @@ def measure(hr: np.ndarray, network: torch.nn.Module, scale: int, img_range: flo
         'crop = scale + 6': psnr(luma(sr), luma(hr), scale + 6),
         'red and blue exchanged at the input': psnr(luma(upscaled(lr[..., ::-1])[..., ::-1]), luma(hr), scale),
     }
-    for name, resize in (("BasicSR's imresize", basicsr), ("Pillow's BICUBIC", pillow), ("OpenCV's INTER_CUBIC", opencv)):
+    for name, resize in (
+        ("BasicSR's imresize", basicsr),
+        ("Pillow's BICUBIC", pillow),
+        ("OpenCV's INTER_CUBIC", opencv),
+    ):
         values[f'LR by {name}'] = psnr(luma(upscaled(resize(hr, scale))), luma(hr), scale)
     other = 255.0 if img_range == 1 else 1.0
     x = torch.from_numpy(lr.transpose(2, 0, 1).copy()).float()[None] / 255

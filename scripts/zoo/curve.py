@@ -5,6 +5,7 @@
 Logs are read in the order given. Where a resumed run repeats iterations, the later line counts. Hours are those of the
 training steps alone, as the log gives them: without validation and without the time between two starts.
 """
+
 import argparse
 import csv
 import re
@@ -50,8 +51,10 @@ def draw(rows: list[dict], file: Path) -> None:
     hours.set_xticks(range(int(rows[-1]['hours']) + 1))
     hours.set_xlabel('hours of training steps on one thread')
     width = max(1, len(rows) // 60)
-    means = [sum(row['loss'] for row in rows[i:i + width]) / width for i in range(0, len(rows) - width + 1, width)]
-    below.plot([rows[i + width // 2]['iteration'] for i in range(0, len(rows) - width + 1, width)], means, color='tab:orange')
+    means = [sum(row['loss'] for row in rows[i : i + width]) / width for i in range(0, len(rows) - width + 1, width)]
+    below.plot(
+        [rows[i + width // 2]['iteration'] for i in range(0, len(rows) - width + 1, width)], means, color='tab:orange'
+    )
     below.set(ylabel=f'L1 loss, mean of {width * 100} iterations', xlabel='iterations', yscale='log')
     for axes in (above, below):
         axes.grid(alpha=0.3)
@@ -81,7 +84,9 @@ def main() -> None:
         writer.writerows({**row, 'hours': f'{row["hours"]:.4f}'} for row in rows)
     draw(rows, arguments.out.with_suffix('.png'))
     best = max((row for row in rows if row['psnr'] is not None), key=lambda row: row['psnr'], default=rows[-1])
-    print(f'{rows[-1]["iteration"]} iterations in {rows[-1]["hours"]:.2f} hours; best {best["psnr"]} at {best["iteration"]}')
+    print(
+        f'{rows[-1]["iteration"]} iterations in {rows[-1]["hours"]:.2f} hours; best {best["psnr"]} at {best["iteration"]}'
+    )
 
 
 if __name__ == '__main__':

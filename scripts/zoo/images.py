@@ -7,6 +7,7 @@ in a zip archive or a Qt resource file), sha256 of that file, author, licence, a
 (Lanczos), which removes JPEG blocks and sensor noise. Packages are taken from --packages or fetched with
 `apt-get download` from the Debian releases in RELEASES, whatever the machine's own sources are.
 """
+
 import argparse
 import csv
 import hashlib
@@ -43,7 +44,12 @@ def package_lists(folder: Path) -> dict[str, str]:
         (state / 'sources.list').write_text(
             ''.join(f'deb [signed-by={KEYS}] http://deb.debian.org/debian {name} main\n' for name in RELEASES)
         )
-        settings = {'Etc::SourceList': 'sources.list', 'Etc::SourceParts': '-', 'State::Lists': 'lists', 'Cache': 'cache'}
+        settings = {
+            'Etc::SourceList': 'sources.list',
+            'Etc::SourceParts': '-',
+            'State::Lists': 'lists',
+            'Cache': 'cache',
+        }
         (state / 'apt.conf').write_text(''.join(f'Dir::{key} "{state / name}";\n' for key, name in settings.items()))
         if subprocess.run(['apt-get', 'update'], env=environment).returncode:
             (state / 'apt.conf').unlink()
@@ -57,8 +63,10 @@ def package_file(folder: Path, name: str, version: str) -> Path:
     if not file.exists():
         command = ['apt-get', 'download', f'{name}={version}']
         if subprocess.run(command, cwd=folder, env=package_lists(folder)).returncode or not file.exists():
-            sys.exit(f'{name} {version} could not be fetched: get {file.name} from a Debian mirror or '
-                     f'snapshot.debian.org, put it into {folder} and start again')
+            sys.exit(
+                f'{name} {version} could not be fetched: get {file.name} from a Debian mirror or '
+                f'snapshot.debian.org, put it into {folder} and start again'
+            )
     return file
 
 
@@ -76,13 +84,13 @@ def resources(content: bytes) -> Iterator[tuple[str, bytes]]:
         if node:  # the root has no name
             (length,) = struct.unpack_from('>H', content, names + name_offset)
             start = names + name_offset + 6  # length and hash come first
-            path += content[start:start + 2 * length].decode('utf-16-be')
+            path += content[start : start + 2 * length].decode('utf-16-be')
         if flags & 2:  # a folder: `first` children from node `second` on
             for child in range(second, second + first):
                 yield from walk(child, f'{path}/' if path else '')
             return
         (length,) = struct.unpack_from('>I', content, data + second)
-        part = content[data + second + 4:data + second + 4 + length]
+        part = content[data + second + 4 : data + second + 4 + length]
         if not flags & 4:  # 4 is zstd, which no image needs
             yield path, zlib.decompress(part[4:]) if flags & 1 else part
 

@@ -5,6 +5,7 @@
 The averaged weights are measured by the leaderboard on Set5, Set14 and B100 (folders below --sets) before they are
 written; the figures go into the card, beside the sha256 of the table of images that they were trained on.
 """
+
 import argparse
 import hashlib
 import json

@@ -5,6 +5,7 @@
 The photograph is scikit-image's `astronaut` (NASA, public domain), which scripts/zoo/images.tsv does not list. Its LR is
 made by MATLAB's bicubic; PSNR is on Y of the whole image, crop = scale.
 """
+
 import argparse
 import sys
 from pathlib import Path

@@ -6,6 +6,7 @@ The difficulty of a sub-image is its mean error, in grey levels, after x2 down a
 sub-images alone teach faster and then spoil smooth areas (measured), so a share of the easy half stays. Images that are
 also taken smaller give sharper edges, closer together, as small test images have them.
 """
+
 import argparse
 import itertools
 from pathlib import Path
@@ -53,7 +54,7 @@ def main() -> None:
                 continue
             for row in cuts(image.shape[0], size):
                 for column in cuts(image.shape[1], size):
-                    part = image[row:row + size, column:column + size]
+                    part = image[row : row + size, column : column + size]
                     found.append((difficulty(part), path, shrink, row, column))
     found.sort(reverse=True)
     hard = round(len(found) * arguments.hard)
@@ -67,8 +68,11 @@ def main() -> None:
             part = image.crop((column, row, column + size, row + size))
             part.save(arguments.out / f'{name}.png', compress_level=1)
     limits = np.percentile([entry[0] for entry in found], [10, 50, 90])
-    print(f'{len(kept)} of {len(found)} sub-images; difficulty at 10, 50, 90 %: '
-          + ', '.join(f'{value:.2f}' for value in limits) + ' grey levels')
+    print(
+        f'{len(kept)} of {len(found)} sub-images; difficulty at 10, 50, 90 %: '
+        + ', '.join(f'{value:.2f}' for value in limits)
+        + ' grey levels'
+    )
 
 
 if __name__ == '__main__':

@@ -23,7 +23,9 @@ from rfdn_plugin.data.workers import worker_pool
 Result = tuple[dict, Mapping[int, Sequence[bytes | memoryview]]]
 
 
-def work_through(jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int) -> Generator[Result, None, None]:
+def work_through(
+    jobs: Iterator[tuple[PrepareSpec, Source, tuple[int, ...]]], workers: int
+) -> Generator[Result, None, None]:
     """The results of `jobs` in their order, from `workers` processes.
 
     Args:
@@ -109,9 +111,7 @@ def _images_of(spec: PrepareSpec, source: Source, files: dict[int, bytes]) -> tu
         if any(of_lr not in (of_hr // scale, -(-of_hr // scale)) for of_hr, of_lr in sizes):
             problem = explain_sizes(hr.rgb.shape, lr.rgb.shape, scale, exact=False)[1]
             (hr_height, lr_height), (hr_width, lr_width) = sizes
-            raise ImageError(
-                'lr-mismatch', problem or f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}'
-            )
+            raise ImageError('lr-mismatch', problem or f'HR {hr_height}x{hr_width}, LR x{scale} {lr_height}x{lr_width}')
         notices.update(lr.notices)
         images[scale] = lr.rgb[: height // scale, : width // scale]
     return images, notices

@@ -93,9 +93,7 @@ def _contradictions(options: dict[str, Any], checkpoint: Checkpoint, state: dict
 
 
 # --- trying --------------------------------------------------------------------------------------------------------
-def _probe(
-    options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module, usable: Collection[str]
-) -> Iterator[str]:
+def _probe(options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module, usable: Collection[str]) -> Iterator[str]:
     try:
         unstated = unstated_arguments(checkpoint) if _is_ours(options) else []
     except RFDNError:  # its card makes no sense, which the check of the shapes did not need

@@ -210,7 +210,12 @@ def test_damaged_images_are_passed_over_and_counted(weights: Path, photographs: 
         main(['transfer', '--weights', str(weights), '--to-scale', '2', '--fit', str(folder), '-o', str(output)]) == 0
     )
     out = capsys.readouterr().out
-    assert '1 skipped: damaged' in out and ': broken.png' in out and 'device: pipe.png' in out and 'fitted to 9 images' in out
+    assert (
+        '1 skipped: damaged' in out
+        and ': broken.png' in out
+        and 'device: pipe.png' in out
+        and 'fitted to 9 images' in out
+    )
 
 
 @pytest.mark.parametrize('kind', ['flat', 'ramp', 'two colours'])
