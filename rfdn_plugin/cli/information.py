@@ -22,7 +22,7 @@ def _list(parser: argparse.ArgumentParser) -> Action:
         if args.zoo:
             _print_zoo(as_json=args.json)
             return
-        from rfdn_plugin.leaderboard.measure.networks import print_networks
+        from rfdn_plugin.leaderboard.networks import print_networks
 
         print_networks(as_json=args.json)
 

@@ -15,27 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.utils.installation import processor_flags
+from rfdn_plugin.utils.machine import choose_precision
 
 _AUTOCAST = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-
-
-def choose_precision(wanted: str, device: str) -> tuple[str, str]:
-    """The precision of a training on a device of that type (`cpu`, `cuda`), and why where `wanted` is `auto`.
-
-    `auto` is bf16 where the device multiplies in it, which no bf16 that is emulated gains from: on a CPU with
-    AVX-512 BF16 or AMX (measured: a step 1.65 times as fast on one thread), on a GPU from Ampere on. Else it is fp32.
-    """
-    if wanted != 'auto':
-        return wanted, ''
-    if device == 'cuda':
-        fast = torch.cuda.get_device_capability() >= (8, 0)
-        return ('bf16', 'auto: this GPU has it') if fast else ('fp32', 'auto: this GPU has no fast bf16')
-    units = {'avx512_bf16': 'AVX-512 BF16', 'amx_bf16': 'AMX'}
-    there = [name for flag, name in units.items() if flag in processor_flags()]
-    if there:
-        return 'bf16', f'auto: this processor has {" and ".join(there)}'
-    return 'fp32', f'auto: this processor has neither {" nor ".join(units.values())}'
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rfdn_plugin.utils import autoload
+from rfdn_plugin.utils.machine import processor_flags
 from rfdn_plugin.utils.version import __version__
 
 TRIED_PYTHON = ((3, 10), (3, 13))  # the oldest and the newest on which the tests were run
@@ -198,15 +199,6 @@ def _failed_import(output: str, code: int) -> Finding:
     else:
         cure = f'reinstall the package of {raised}' if raised else 'install torch and basicsr anew'
     return Finding('import', 'problem', f'basicsr with rfdn_plugin: {last}', cure)
-
-
-def processor_flags() -> set[str]:
-    """The instruction sets of this processor as /proc/cpuinfo names them; empty where there is no such file."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line.split(':', 1)[1].split() for line in lines if line.startswith('flags')), []))
 
 
 def check_processor() -> list[Finding]:

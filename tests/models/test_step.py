@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.models import build
 
-from rfdn_plugin.models import step
+from rfdn_plugin.utils import machine
 
 BATCH = 6
 
@@ -101,7 +101,7 @@ def test_lower_precision_is_near_and_its_losses_and_weights_are_fp32(settings, p
     ],
 )
 def test_the_precision_is_left_to_the_processor_and_said(settings, caplog, monkeypatch, flags, chosen, reason):
-    monkeypatch.setattr(step, 'processor_flags', lambda: flags)
+    monkeypatch.setattr(machine, 'processor_flags', lambda: flags)
     with caplog.at_level(logging.INFO, 'basicsr'):
         logging.getLogger('basicsr').addHandler(caplog.handler)
         model = fresh(settings, precision='auto')
@@ -112,7 +112,7 @@ def test_the_precision_is_left_to_the_processor_and_said(settings, caplog, monke
 
 
 def test_without_being_asked_the_precision_is_fp32(settings, monkeypatch):
-    monkeypatch.setattr(step, 'processor_flags', lambda: {'avx512_bf16'})
+    monkeypatch.setattr(machine, 'processor_flags', lambda: {'avx512_bf16'})
     assert fresh(settings).speed.precision == 'fp32'
 
 

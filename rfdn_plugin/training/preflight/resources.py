@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin.options.datasets import is_described
 from rfdn_plugin.training.preflight.findings import Note, describe
+from rfdn_plugin.utils.machine import choose_precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -89,8 +90,6 @@ def memory_of_a_step(options: dict[str, Any], net: nn.Module) -> int:
         net: The network, on any device; it is not changed.
     """
     import torch
-
-    from rfdn_plugin.models.step import choose_precision
 
     data, train = options['datasets']['train'], options['train']
     batch = math.ceil(data['batch_size_per_gpu'] / train.get('accum_iter', 1))

@@ -9,7 +9,7 @@ from torch import nn
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.leaderboard.measure import complexity
 from rfdn_plugin.leaderboard.measure.complexity import Count, count, lr_size, measure, measure_onnx
-from rfdn_plugin.leaderboard.measure.networks import network_costs
+from rfdn_plugin.leaderboard.networks import network_costs
 
 
 @pytest.fixture(scope='module')
