@@ -98,6 +98,7 @@ def _check_device(name: str) -> None:
 
 def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     import torch
+    from torch import nn
 
     from rfdn_plugin.deploy.backends import kind_of
     from rfdn_plugin.deploy.files import upscale_files
@@ -120,6 +121,9 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
         if not Path(model).is_file():
             raise UsageError(f'no model file {model}: check the path.')
         what = [model_digest(model), args.img_range]
+        if unused := [name for name, value in named.items() if value is not None and name != 'img_range']:
+            flags = ', '.join(f'--{name}'.replace('_', '-') for name in unused)
+            raise UsageError(f'{flags}: {model} is an exported model, which says that itself: leave it out.')
     upscaler = Upscaler(
         model,
         precision=args.precision,
@@ -129,7 +133,7 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
         tile=args.tile,
         memory=settings['memory'],
         self_ensemble=args.self_ensemble,
-        img_range=args.img_range,
+        **({} if isinstance(model, nn.Module) else {'img_range': args.img_range}),
     )
     _check_scale(args, upscaler.scale)
     record = Record(
@@ -155,10 +159,10 @@ def _check_scale(args: argparse.Namespace, scale: int) -> None:
         )
 
 
-def _backend(args: argparse.Namespace, jobs: Jobs) -> str:
-    """To measure which backend is the fastest takes seconds: little work is done by PyTorch at once."""
+def _backend(args: argparse.Namespace, jobs: Jobs) -> str | None:
+    """To measure which backend is the fastest takes seconds: little work is done at once, by PyTorch where it can."""
     if args.backend == 'auto' and sum(job.pixels for job in jobs.images) < _WORTH_MEASURING:
-        return 'torch'
+        return None
     return args.backend
 
 

@@ -60,7 +60,7 @@ def upscale(
     model: nn.Module | str | Path = DEFAULT_MODEL,
     *,
     precision: str = 'auto',
-    backend: str = 'torch',
+    backend: str | None = None,
     device: str | torch.device | None = None,
     tile: int = 0,
     memory: int | None = None,
@@ -77,19 +77,22 @@ def upscale(
             (0..1). OpenCV's images are BGR: give `image[..., ::-1]`.
         model: A network (as `load` gives), a weights file, `zoo:NAME`, or an exported model (.onnx, .xml, .param).
         precision: 'fp32', 'bf16' (faster on processors that have it, about 0.01 dB below) or 'auto', which is fp32.
-        backend: 'torch', 'onnxruntime', 'openvino', 'ncnn', or 'auto' for the fastest that is installed (measured once).
+        backend: 'torch', 'onnxruntime', 'openvino', 'ncnn', or 'auto' for the fastest that is installed (measured once);
+            None is PyTorch, or the first installed one that reads an exported model.
         device: Where to compute; where the network is, if not given.
         tile: 0, or the side in LR pixels of tiles that are upscaled by themselves: little memory, a slightly different
             result. Without it an image that does not fit is computed in parts, with the result of the whole.
         memory: The most bytes that the process may use; what is free, if not given.
         self_ensemble: Average over the 8 turned and mirrored images: 8 times the work.
-        named: What the weights file does not say, as for `load`: `type`, `img_range`, `param_key`.
+        named: What a weights file does not say, as for `load`: `type`, `img_range`, `param_key`; of an exported model from
+            elsewhere `img_range`.
 
     Returns:
         The image enlarged by the network's scale, of the same kind and type; floats are clipped to 0..1.
 
     Raises:
         ValueError: `image` is no such array.
+        TypeError: Something is named that this model does not use.
         RFDNError: The weights cannot be read, or the memory does not suffice.
 
     >>> import numpy as np, rfdn_plugin

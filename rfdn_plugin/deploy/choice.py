@@ -46,8 +46,8 @@ Form = InferenceForm | PlainForm | RunnerForm
 def open_form(
     model: nn.Module | str | Path,
     *,
-    backend: str = 'torch',
-    precision: str = 'auto',
+    backend: str | None = None,
+    precision: str = AUTO,
     device: str | torch.device | None = None,
     side: int = 256,
     img_range: float | None = None,
@@ -56,8 +56,8 @@ def open_form(
 
     Args:
         model: A network in eval mode, or the path of an exported model (.onnx, .xml, .param).
-        backend: One of `backends.BACKENDS`, or 'auto' for the fastest that is installed; it is measured once for each model,
-            size and machine, and remembered below the user's cache folder.
+        backend: One of `backends.BACKENDS`; 'auto' for the fastest that is installed, see `fastest`; None for PyTorch, or
+            the first installed one that reads an exported model.
         precision: One that the backend has; 'auto' is fp32 for a network, and what an exported model was made for.
         device: For PyTorch.
         side: Of the images that are to come, for 'auto'.
@@ -72,49 +72,62 @@ def open_form(
         raise RFDNError(
             f'{device}: only networks and weights run there, with PyTorch: leave --device out, or take weights.'
         )
-    if backend == AUTO:
-        backend = 'torch' if on_gpu else fastest(model, precision=precision, side=side, img_range=img_range)
+    if backend == AUTO and not on_gpu:
+        return fastest(model, precision=precision, side=side, img_range=img_range)
+    if backend in (AUTO, None):
+        backend = _first_of(model)
     if backend == 'torch' and isinstance(model, nn.Module):
         return inference_form(model, precision=precision, device=device)
     wanted = ('fp32' if is_network else None) if precision == AUTO else precision
     return RunnerForm(open_model(model, backend=backend, precision=wanted, img_range=img_range or 1.0))
 
 
+def _first_of(model: nn.Module | str | Path) -> str:
+    if able := backends_for(model):
+        return able[0]
+    raise RFDNError(f'no backend runs it: {"; ".join(missing_for(model))}')
+
+
 def fastest(
     model: nn.Module | str | Path, *, precision: str = AUTO, side: int = 256, img_range: float | None = None
-) -> str:
-    """The fastest installed backend for a model; arguments as for `open_form`.
+) -> Form:
+    """A model in the fastest backend that is installed; arguments as for `open_form`.
 
-    A backend whose output differs from the network's by more than the precision allows is left out.
+    Times are measured once for a model's shapes, a size and a machine, and remembered below the user's cache folder. That
+    a network's output is the same but for what the precision allows is seen each time, for it depends on the weights.
 
     Raises:
         RFDNError: None that is installed can run it.
     """
     able = backends_for(model)
-    if len(able) == 1:
-        return able[0]
+    if len(able) <= 1:
+        return open_form(model, backend=_first_of(model), precision=precision, img_range=img_range)
     size = next((size for size in SIZES if side <= size), SIZES[-1])
-    key, remembered = _key(model, precision, size), _remembered()
-    if remembered.get(key, {}).get('backend') in able:
-        return remembered[key]['backend']
-    problems, milliseconds = [], {}
-    for name in able:
-        try:
-            form = open_form(model, backend=name, precision=precision, img_range=img_range)
-        except RFDNError as error:
-            problems.append(f'{name}: {error}')
-            continue
-        if isinstance(model, nn.Module) and difference_from(model, form) > TOLERANCE.get(
-            form.precision, TOLERANCE['bf16']
-        ):
-            problems.append(f'{name}: its output is another')
-            continue
-        milliseconds[name] = _milliseconds(form, size)
-    if not milliseconds:
-        raise RFDNError(f'no backend runs it: {"; ".join(problems or missing_for(model))}')
-    best = min(milliseconds, key=lambda name: milliseconds[name])
-    _remember(key, {'backend': best, 'milliseconds': milliseconds})
-    return best
+    key = _key(model, precision, size)
+    milliseconds: dict[str, float] = {name: ms for name, ms in _remembered(key).items() if name in able}
+    opened = {name: _checked(model, name, precision, img_range) for name in able if name not in milliseconds}
+    measured = {name: _milliseconds(form, size) for name, form in opened.items() if not isinstance(form, str)}
+    if measured:
+        milliseconds |= measured
+        _remember(key, milliseconds)
+    for name in sorted(milliseconds, key=lambda name: milliseconds[name]):
+        if name not in opened:
+            opened[name] = _checked(model, name, precision, img_range)
+        if not isinstance(form := opened[name], str):
+            return form
+    raise RFDNError(f'no backend runs it: {"; ".join(f"{name}: {why}" for name, why in opened.items())}')
+
+
+def _checked(model: nn.Module | str | Path, name: str, precision: str, img_range: float | None) -> Form | str:
+    """A model in a backend; why not, where that cannot run it or gives another image."""
+    try:
+        form = open_form(model, backend=name, precision=precision, img_range=img_range)
+    except RFDNError as error:
+        return str(error)
+    difference = difference_from(model, form) if isinstance(model, nn.Module) else 0.0
+    if not difference <= TOLERANCE.get(form.precision, TOLERANCE['bf16']):
+        return f'its output differs from the network by {difference:.2g} grey levels'
+    return form
 
 
 def _milliseconds(form: Callable[[Tensor], Tensor], size: int, runs: int = 3) -> float:
@@ -133,7 +146,7 @@ def _file() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rfdn_plugin' / 'backends.json'
 
 
-def _remembered() -> dict[str, dict]:
+def _entries() -> dict[str, dict]:
     try:
         content = json.loads(_file().read_text('utf-8'))
     except (OSError, ValueError):  # nothing measured yet, or a file that somebody edited: measure
@@ -141,9 +154,15 @@ def _remembered() -> dict[str, dict]:
     return content if isinstance(content, dict) else {}
 
 
-def _remember(key: str, entry: dict) -> None:
+def _remembered(key: str) -> dict[str, float]:
+    """Milliseconds by backend."""
+    entry = _entries().get(key)
+    return entry if isinstance(entry, dict) and all(isinstance(ms, int | float) for ms in entry.values()) else {}
+
+
+def _remember(key: str, milliseconds: dict[str, float]) -> None:
     with contextlib.suppress(OSError), atomic_write(_file(), 'w') as stream:  # no cache: measured again next time
-        json.dump({**_remembered(), key: entry}, stream, indent=1)
+        json.dump({**_entries(), key: milliseconds}, stream, indent=1)
 
 
 def _key(model: nn.Module | str | Path, precision: str, size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,15 +78,16 @@ def upscale_files(
         OSError: A result cannot be written (disk full, no permission).
     """
     with Lock(record.folder / _LOCK, f'the folder {record.folder}', 'wait for it, or name another folder (-o)'):
-        for job in jobs:
-            _remove_leftovers(job.output)
+        _remove_leftovers({job.output for job in jobs})
         return _upscale(jobs, upscaler, record, format, quality, overwrite=overwrite)
 
 
-def _remove_leftovers(output: Path) -> None:
-    """What a killed run had begun to write."""
-    for leftover in output.parent.glob(f'.{glob.escape(output.name)}.*.partial'):
-        leftover.unlink(missing_ok=True)
+def _remove_leftovers(outputs: set[Path]) -> None:
+    """What a killed run had begun to write: .NAME.RANDOM.partial."""
+    for folder in {output.parent for output in outputs}:
+        for leftover in folder.glob('.*.partial'):
+            if folder / leftover.name[1:].rsplit('.', 2)[0] in outputs:
+                leftover.unlink(missing_ok=True)
 
 
 def _upscale(

@@ -127,6 +127,7 @@ class InferenceForm(nn.Module):
     32-bit, not clamped; any size from 1 x 1. The images of a batch are computed one by one.
     """
 
+    backend = 'torch'
     scale: int
     minimum_size: int
     in_channels: int
@@ -216,6 +217,7 @@ class InferenceForm(nn.Module):
 class PlainForm(nn.Module):
     """A network of another family, as it is, in channels last; the attributes are those of `InferenceForm`."""
 
+    backend = 'torch'
     scale: int
     in_channels: int
     precision: str

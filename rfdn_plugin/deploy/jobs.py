@@ -57,12 +57,12 @@ def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:
 
     Args:
         inputs: Images, folders (with all that lies below them; the tree is kept), or glob patterns.
-        folder: Path of the folder for the results; what lies in it already is no input.
+        folder: Path of the folder for the results. Where it lies inside an input folder, what it holds is no input.
         format: A key of `writing.SUFFIXES`.
 
     Raises:
-        UsageError: An input does not exist or is a video, there is no image at all, two images would have one result, or a
-            result would replace an image that is upscaled.
+        UsageError: An input does not exist, is a video, or is the folder for the results; there is no image at all; two
+            images would have one result; or a result would replace an image that is upscaled.
     """
     found = Jobs([])
     sources: dict[Path, Path] = {}  # the image, and its result
@@ -87,9 +87,13 @@ def _files(inputs: Sequence[str], results: Path, ignored: Counter) -> Iterator[t
                 _refuse_video(path)
                 yield path, Path(path.name)
                 continue
+            target = results.resolve()
+            if target == path.resolve():
+                raise UsageError(f'{path} is the folder of the images: name another one for the results (-o).')
+            is_inside = path.resolve() in target.parents
             candidates, others = find_images([path], recursive=True)
             for root, relative in candidates:
-                if results.resolve() not in (root / relative).resolve().parents or results.resolve() == path.resolve():
+                if not (is_inside and target in (root / relative).resolve().parents):
                     yield root / relative, relative
             for other, error in others:
                 if error.kind == 'not-a-image' and not other.name.startswith('.'):
@@ -121,9 +125,9 @@ def _refuse_clashes(sources: dict[Path, Path]) -> None:
     results: dict[Path, Path] = {}
     inputs = {source.resolve() for source in sources}
     for source, output in sources.items():
+        if output.resolve() in inputs:
+            raise UsageError(f'{output} is one of the images to upscale: name another folder for the results (-o).')
         if (first := results.setdefault(output, source)) != source:
             raise UsageError(
                 f'{first} and {source} would both become {output}: rename one, or upscale them separately.'
             )
-        if output.resolve() in inputs:
-            raise UsageError(f'{output} is one of the images to upscale: name another folder for the results (-o).')

@@ -105,7 +105,8 @@ def available(limit: int | None = None, device: torch.device | None = None) -> i
         return free_on_gpu if limit is None else min(limit, free_on_gpu)
     if limit is not None:
         return limit - (_status('VmRSS') or 0)
-    free = [value for value in (_meminfo(), _container(), _address_space()) if value is not None]
+    machine = _kilobytes(Path('/proc/meminfo'), 'MemAvailable')
+    free = [value for value in (machine, _control_group(), _address_space()) if value is not None]
     return int(SHARE * min(free)) if free else 4 << 30
 
 
@@ -142,31 +143,51 @@ def _status(key: str) -> int | None:
     return _kilobytes(Path('/proc/self/status'), key)
 
 
-def _meminfo() -> int | None:
-    return _kilobytes(Path('/proc/meminfo'), 'MemAvailable')
-
-
 def _kilobytes(file: Path, key: str) -> int | None:
-    try:
-        text = file.read_text()
-    except OSError:  # not Linux
-        return None
-    match = re.search(rf'^{key}:\s*(\d+) kB', text, re.MULTILINE)
+    match = re.search(rf'^{key}:\s*(\d+) kB', _text(file), re.MULTILINE)
     return int(match[1]) * 1024 if match else None
 
 
-def _container() -> int | None:
-    """What a memory limit of the control group leaves (version 2, else 1); None where there is none."""
-    for most, used in (
-        ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-        ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
-    ):
-        try:
-            limit, usage = Path(most).read_text().strip(), Path(used).read_text().strip()
-        except OSError:
+def _text(file: Path) -> str:
+    """Nothing where there is no such file: not Linux, or another kind of control groups."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ''
+
+
+_VERSION_1 = ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')
+_VERSION_2 = ('memory.max', 'memory.current', 'inactive_file')
+_NO_LIMIT = 1 << 60
+
+
+def _control_group(groups: Path = Path('/proc/self/cgroup'), mounted: Path = Path('/sys/fs/cgroup')) -> int | None:
+    """What the limits of this process's control group and of those above it leave (containers, SLURM, systemd).
+
+    Args:
+        groups: The file that names the groups of this process, a line `number:controllers:path` each.
+        mounted: Path of the folder that the control groups are mounted in.
+    """
+    left = []
+    for line in _text(groups).splitlines():
+        controllers, path = line.split(':', 2)[1:]
+        is_first = 'memory' in controllers.split(',')
+        if controllers and not is_first:
             continue
-        return int(limit) - int(usage) if limit.isdigit() and int(limit) < 1 << 60 else None
-    return None
+        root, files = (mounted / 'memory', _VERSION_1) if is_first else (mounted, _VERSION_2)
+        group = root / path.lstrip('/')
+        # In a container the path may be the one outside: then what is mounted is the group.
+        left += [_left_in(folder, *files) for folder in (group, *group.parents) if folder.is_relative_to(root)]
+    return min((value for value in left if value is not None), default=None)
+
+
+def _left_in(group: Path, most: str, used: str, cache: str) -> int | None:
+    """What a control group leaves; files that were read and can be forgotten are not in use. None without a limit."""
+    limit, usage = _text(group / most).strip(), _text(group / used).strip()
+    if not (limit.isdigit() and usage.isdigit()) or int(limit) >= _NO_LIMIT:
+        return None
+    forgettable = re.search(rf'^{cache} (\d+)$', _text(group / 'memory.stat'), re.MULTILINE)
+    return int(limit) - int(usage) + (int(forgettable[1]) if forgettable else 0)
 
 
 def _address_space() -> int | None:

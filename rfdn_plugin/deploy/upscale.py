@@ -34,7 +34,8 @@ class Upscaler:
         precision: 'fp32'; 'bf16' (faster on processors that have it, about 0.01 dB below); 'auto' is fp32, which is exact, or
             what an exported model was made for. Other backends have further ones.
         backend: 'torch', 'onnxruntime', 'openvino', 'ncnn', or 'auto' for the fastest that is installed, which is measured
-            once and remembered. Images that do not fit into the memory are computed by PyTorch.
+            once and remembered; None is PyTorch, or the first installed one that reads an exported model. A network's
+            images that do not fit into the memory are computed by PyTorch.
         side: Of the images that are to come, in pixels, for 'auto'.
         device: Where it runs, as 'cpu' or 'cuda'; where the network is, if not given.
         tile: 0, or the side in LR pixels of tiles that are upscaled by themselves. It needs little memory and differs from
@@ -42,7 +43,8 @@ class Upscaler:
             not fit is worked through in parts with the result of the whole.
         memory: The most bytes that the process may use; what is free, if not given.
         self_ensemble: Average the outputs of the 8 turned and mirrored images: 8 times the work, as a rule 0.05 to 0.1 dB.
-        named: What the weights file does not say: `type`, `img_range`, `param_key`, ... as for `load`.
+        named: What a weights file does not say: `type`, `img_range`, `param_key`, ... as for `load`; of an exported model
+            from elsewhere `img_range`.
 
     Attributes:
         scale: The scale factor.
@@ -51,7 +53,8 @@ class Upscaler:
         last_way: How the last image was computed ('whole', or in which parts).
 
     Raises:
-        RFDNError: The weights cannot be read or identified, or there is no such precision.
+        RFDNError: The weights cannot be read or identified, or the backend cannot run them or has no such precision.
+        TypeError: Something is named that this model does not use.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Upscaler:
         model: nn.Module | str | Path = DEFAULT_MODEL,
         *,
         precision: str = 'auto',
-        backend: str = 'torch',
+        backend: str | None = None,
         side: int = 256,
         device: str | torch.device | None = None,
         tile: int = 0,
@@ -68,14 +71,18 @@ class Upscaler:
         **named: Any,
     ) -> None:
         self.network: nn.Module | None = None
+        img_range = None
         if isinstance(model, nn.Module):
             self.network = model
         elif kind_of(model) == 'network':
             from rfdn_plugin.weights.loading import load_network
 
-            self.network = load_network(model, **named)[0]
+            self.network, named = load_network(model, **named)[0], {}
         else:
-            backend = 'auto' if backend == 'torch' else backend
+            img_range = named.pop('img_range', None)
+        if unused := [name for name, value in named.items() if value is not None]:
+            of = 'an exported model' if self.network is None else 'a network that is loaded'
+            raise TypeError(f'{of} does not use {", ".join(unused)}: leave that out.')
         if tile < 0:
             raise RFDNError(f'tile is {tile}: it must be 0 or the side of a tile.')
         self.form: Form = open_form(
@@ -84,7 +91,7 @@ class Upscaler:
             precision=precision,
             device=device,
             side=side,
-            img_range=named.get('img_range'),
+            img_range=img_range,
         )
         self.scale = self.form.scale
         self.tile, self.memory, self.self_ensemble = tile, memory, self_ensemble

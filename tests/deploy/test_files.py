@@ -81,6 +81,31 @@ def test_files_patterns_and_the_results_folder_inside(zoo: Path, tmp_path: Path,
     ]
 
 
+def test_results_above_the_images(zoo: Path, tmp_path: Path):
+    for at in range(2):
+        save(tmp_path / 'photos' / f'{at}.png', seed=at)
+    for _ in range(2):
+        assert upscale(tmp_path / 'photos', '-o', tmp_path) == 0
+        assert sorted(path.name for path in tmp_path.glob('*.png')) == ['0.png', '1.png']
+
+
+def test_what_a_killed_run_had_begun_is_removed(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / 'out'
+    for name in ('a.png', 'b c.png', 'sub/[d].png'):
+        save(tmp_path / 'in' / name)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).with_name(f'.{Path(name).name}.k3_x2.partial').touch()
+    kept = [out / '.other.png.k3.partial', out / 'sub/.a.png.k3.partial', out / '.partial']
+    for path in kept:
+        path.touch()
+    scans, glob = [], Path.glob
+    monkeypatch.setattr(Path, 'glob', lambda self, pattern: scans.append(self) or glob(self, pattern))
+    assert upscale(tmp_path / 'in', '-o', out) == 0
+    monkeypatch.undo()
+    assert sorted(path for path in scans if path != zoo) == [out, out / 'sub'], 'one scan for each folder'
+    assert sorted(out.rglob('*.partial')) == sorted(kept)
+
+
 def test_nothing_is_replaced_unless_asked(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     save(tmp_path / 'a.png')
     save(tmp_path / 'b.png')
@@ -145,6 +170,7 @@ def test_profile_resolution_and_orientation(zoo: Path, tmp_path: Path):
         (['a.png', '--memory', 'much'], 'no size'),
         (['a.png', '--tile', '0'], 'at least 1'),
         (['a.png', '-o', '.'], 'is one of the images to upscale'),
+        (['full', '-o', 'full'], 'full is the folder of the images: name another one'),
     ],
     ids=str,
 )
@@ -154,6 +180,7 @@ def test_wrong_use_is_one_line(zoo: Path, tmp_path: Path, arguments: list[str], 
         save(Path(name))
     Path('film.mp4').write_bytes(b'\0\0\0\x18ftypmp42')
     Path('empty').mkdir()
+    save(Path('full/a.bmp'))
     assert upscale('-o', 'out', *arguments) == 2
     error = capsys.readouterr().err
     assert said in error and 'Traceback' not in error and not Path('out').exists()

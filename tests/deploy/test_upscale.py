@@ -186,6 +186,39 @@ def test_no_sizes(text: str):
         memory.parse_size(text)
 
 
+GROUPS_1 = '9:name=systemd:/\n4:cpu,memory:/job/step\n'
+GROUPS_2 = '0::/job/step\n'
+
+
+@pytest.mark.parametrize('version', [1, 2])
+@pytest.mark.parametrize('outside', [False, True], ids=['the path is there', 'the path is that outside of a container'])
+def test_the_limits_of_control_groups(tmp_path: Path, version: int, outside: bool):
+    """Of the group of the process and those above it; what the kernel can forget is not in use."""
+    (tmp_path / 'groups').write_text(GROUPS_1 if version == 1 else GROUPS_2)
+    root = tmp_path / 'memory' if version == 1 else tmp_path
+    most, used, cache = memory._VERSION_1 if version == 1 else memory._VERSION_2
+
+    def limit(group: str, allowed: str, usage: int, forgettable: int) -> None:
+        (root / group).mkdir(parents=True, exist_ok=True)
+        for name, value in ((most, allowed), (used, usage), ('memory.stat', f'anon 5\n{cache} {forgettable}\n')):
+            (root / group / name).write_text(f'{value}\n')
+
+    assert memory._control_group(tmp_path / 'groups', tmp_path) is None
+    assert memory._control_group(tmp_path / 'no such file', tmp_path) is None
+    limit('.', 'max' if version == 2 else str((1 << 63) - 4096), 900, 0)
+    assert memory._control_group(tmp_path / 'groups', tmp_path) is None
+    if outside:
+        limit('.', '1000', 900, 500)
+        assert memory._control_group(tmp_path / 'groups', tmp_path) == 600
+        return
+    limit('job', '1000', 900, 500)
+    limit('job/step', '3000', 200, 0)
+    limit('other', '10', 10, 0)
+    assert memory._control_group(tmp_path / 'groups', tmp_path) == 600
+    limit('job/step', '700', 200, 0)
+    assert memory._control_group(tmp_path / 'groups', tmp_path) == 500
+
+
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc and forks')
 def test_under_a_limit_of_the_shell():
     """`ulimit -v`: worked through in parts instead of dying, with the result of the whole."""

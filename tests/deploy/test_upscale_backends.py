@@ -62,27 +62,40 @@ def runtimes(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_fastest_is_measured_once_for_a_size(network, runtimes):
     measured = runtimes(torch=(20, 0), openvino=(10, 0), ncnn=(30, 0))
-    assert [fastest(network, side=side) for side in (50, 90, 200, 2000)] == ['openvino'] * 4
+    assert [fastest(network, side=side).backend for side in (50, 90, 200, 2000)] == ['openvino'] * 4
     assert measured == [f'{name} {size}' for size in (96, 256) for name in ('torch', 'openvino', 'ncnn')]
-    assert fastest(network, precision='bf16') == 'openvino' and len(measured) == 9
+    assert fastest(network, precision='bf16').backend == 'openvino' and len(measured) == 9
 
 
 def test_what_gives_another_image_is_not_taken(network, runtimes):
     runtimes(torch=(20, 0), openvino=(10, 0.5), ncnn=(15, 0.0005))
-    assert fastest(network) == 'ncnn'
+    assert fastest(network).backend == 'ncnn'
 
 
-def test_a_backend_that_is_gone_is_not_remembered(network, runtimes):
-    runtimes(torch=(20, 0), openvino=(10, 0), ncnn=(30, 0))
-    assert fastest(network) == 'openvino'
+def test_times_are_remembered_and_outputs_are_compared_each_time(network, runtimes):
+    """Times depend on the shapes; whether the output is right depends on the weights."""
+    runtimes(torch=(20, 0), openvino=(10, 0), ncnn=(15, 0))
+    assert fastest(network).backend == 'openvino'
+    measured = runtimes(torch=(1, 0), openvino=(1, 0.5), ncnn=(1, 0))
+    assert fastest(network).backend == 'ncnn' and not measured
+    runtimes(openvino=(1, 0.5), ncnn=(1, float('nan')))
+    with pytest.raises(
+        RFDNError, match=r'openvino: its output differs from the network by 0\.5 grey levels; ncnn: its'
+    ):
+        fastest(network)
+
+
+def test_a_backend_that_is_gone_is_not_taken_and_a_new_one_is_measured(network, runtimes):
+    runtimes(torch=(20, 0), openvino=(10, 0))
+    assert fastest(network).backend == 'openvino'
     measured = runtimes(torch=(20, 0), ncnn=(30, 0))
-    assert fastest(network) == 'torch' and measured
+    assert fastest(network).backend == 'torch' and measured == ['ncnn 256']
 
 
 def test_a_memory_that_cannot_be_written_or_read_is_none(network, runtimes, tmp_path: Path):
     (tmp_path / 'cache').write_text('a file where a folder should be')
     measured = runtimes(torch=(20, 0), ncnn=(10, 0))
-    assert [fastest(network), fastest(network)] == ['ncnn', 'ncnn'] and len(measured) == 4
+    assert [fastest(network).backend for _ in range(2)] == ['ncnn', 'ncnn'] and len(measured) == 4
 
 
 def test_memory_that_a_runtime_has_not_is_found_in_parts(network, runtimes, monkeypatch: pytest.MonkeyPatch):
@@ -120,6 +133,22 @@ def test_exported_models_in_place_of_weights(network, tmp_path: Path, capsys: py
     assert main([*command, '--backend', 'onnxruntime', '--scale', '3']) == 2
     assert 'is of x2: leave --scale out' in capsys.readouterr().err
     assert main([*command[:-1], str(tmp_path / 'gone.onnx')]) == 2
+    assert main([*command, '--type', 'RFDN']) == 2
+    assert '--type' in capsys.readouterr().err
+    with pytest.raises(RFDNError, match='which torch does not run: take onnxruntime, openvino'):
+        Upscaler(model, backend='torch')
+    assert main([*command, '--backend', 'torch', '--overwrite']) == 1
+    assert 'which torch does not run' in capsys.readouterr().err
+    assert Upscaler(model).form.backend == 'onnxruntime'
+
+
+@pytest.mark.parametrize('named', [{'tlie': 64}, {'type': 'RFDN'}, {'img_range': 255}], ids=str)
+def test_what_a_loaded_network_does_not_use_is_refused(network, named: dict):
+    with pytest.raises(TypeError, match=f'a network that is loaded does not use {next(iter(named))}: leave that out'):
+        rfdn_plugin.upscale(np.zeros((8, 8, 3), np.uint8), network, **named)
+    if 'img_range' not in named:
+        with pytest.raises(TypeError, match=f'an exported model does not use {next(iter(named))}'):
+            rfdn_plugin.upscale(np.zeros((8, 8, 3), np.uint8), 'model.onnx', **named)
 
 
 def test_little_work_is_not_worth_measuring(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -137,7 +166,7 @@ def test_what_was_measured_can_be_read(network, runtimes, tmp_path: Path):
     runtimes(torch=(20, 0), ncnn=(10, 0))
     fastest(network)
     (entry,) = json.loads((tmp_path / 'cache/rfdn_plugin/backends.json').read_text()).values()
-    assert entry == {'backend': 'ncnn', 'milliseconds': {'torch': 20, 'ncnn': 10}}
+    assert entry == {'torch': 20, 'ncnn': 10}
 
 
 def test_a_form_of_a_runner_is_called_with_tensors(network):
@@ -149,7 +178,6 @@ def test_a_form_of_a_runner_is_called_with_tensors(network):
 
 def test_a_model_that_nothing_installed_runs_is_told_what_to_install(tmp_path, monkeypatch):
     from rfdn_plugin.deploy import backends
-    from rfdn_plugin.deploy.choice import fastest
 
     (tmp_path / 'x.onnx').write_bytes(b'')
     monkeypatch.setattr(backends, 'missing', lambda name: f'{name} is not installed')
