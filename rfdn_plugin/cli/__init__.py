@@ -31,14 +31,36 @@ from rfdn_plugin.cli.registry import COMMANDS
 from rfdn_plugin.utils.errors import RFDNError, UsageError, explain
 from rfdn_plugin.utils.version import __version__
 
+# The commands in the order of `rfdn --help`, by what they are for.
+GROUPS = {
+    'Images and models': ('upscale', 'export'),
+    'Training': ('quickstart', 'prepare', 'merge', 'verify', 'train', 'test'),
+    'Comparison': ('leaderboard',),
+    'Networks and weights': ('list', 'inspect', 'convert', 'transfer'),
+    'Option files': ('options', 'schema'),
+    'Installation': ('doctor', 'autoload', 'completion'),
+}
+
+
+def _overview() -> str:
+    lines = ['Train, compare and deploy small super-resolution networks.', 'rfdn COMMAND --help describes a command.']
+    for title, names in GROUPS.items():
+        lines += ['', f'{title}:', *(f'  {name:<13}{COMMANDS[name][0]}' for name in names)]
+    return '\n'.join(lines)
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='rfdn', description='Train, compare and deploy small super-resolution networks.'
+        prog='rfdn',
+        usage='rfdn [-h] [--version] [--debug] COMMAND ...',
+        description=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'rfdn_plugin {__version__}')
     parser.add_argument('--debug', action='store_true', help='print the traceback of an error')
-    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    subparsers = parser.add_subparsers(
+        dest='command', metavar='COMMAND', required=True, prog='rfdn', help=argparse.SUPPRESS
+    )
     for name, (summary, define) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=define.__doc__ or summary)
         subparser.set_defaults(action=define(subparser))

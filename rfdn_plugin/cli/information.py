@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,14 @@ def _print_zoo(*, as_json: bool) -> None:
         return
     if not entries:
         print(f'{zoo_folder()} holds no weights.')
+    width = max(shutil.get_terminal_size(fallback=(160, 0)).columns, 40)
     for entry in entries:
         card = entry['card']
         said = {key: card[key] for key in ('training_data', 'iterations', 'metrics', 'licence') if key in card}
         what = f'{card.get("network", "network not said")} x{card.get("upscale", "?")}, {entry["bytes"]:,} bytes'
-        print('; '.join([f'{entry["name"]}: {what}', *(f'{key}: {value}' for key, value in said.items())]))
+        print(f'{entry["name"]}: {what}')
+        for key, value in said.items():
+            print(textwrap.fill(f'{key}: {value}', width, initial_indent='  ', subsequent_indent='    '))
 
 
 def schema_of(kind: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -38,13 +39,15 @@ def _list(args: argparse.Namespace) -> None:
     if args.json:
         print_json([{'name': one.name, 'kind': one.kind, 'file': one.path, 'title': one.title} for one in files])
         return
-    width = shutil.get_terminal_size(fallback=(160, 0)).columns  # whole lines in a file
+    width = shutil.get_terminal_size(fallback=(160, 0)).columns
     for kind in KINDS:
         of_kind = {one.name.removeprefix(f'{kind}/'): one.title for one in files if one.kind == kind}
         column = max(map(len, of_kind)) + 2
         print(f'rfdn {kind} -opt')
         for name, title in of_kind.items():
-            print(f'  {name:<{column}}{textwrap.shorten(title, max(width - column - 2, 20), placeholder=" ...")}')
+            short = re.sub(r' \([^)]*\)', '', title)  # the source of each network is in the file
+            lines = textwrap.wrap(short, max(width - column - 2, 20))
+            print(f'  {name:<{column}}' + ('\n' + ' ' * (column + 2)).join(lines))
 
 
 def _copy(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The subcommands of `rfdn`, in the order of its help."""
+"""The subcommands of `rfdn`."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ In a checkout they lie in options/, in an installed package in rfdn_plugin/optio
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -36,9 +37,11 @@ class ShippedFile(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What its first comment says, without the line that names the schema."""
+        """The first sentence of its first comment, after the line that names the schema."""
         with open(self.path, encoding='utf-8') as stream:
-            return next(line[1:].strip() for line in stream if not line.startswith('# yaml-language-server'))
+            comments = itertools.takewhile(lambda line: line.startswith('#'), stream)
+            text = ' '.join(line[1:].strip() for line in comments if 'yaml-language-server' not in line)
+        return re.split(r'\.(?:\s|$)', text, maxsplit=1)[0]
 
 
 def options_folder() -> Path:

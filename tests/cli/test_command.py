@@ -24,6 +24,16 @@ def test_help_of_every_command(name: str, capsys: pytest.CaptureFixture):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_overview_has_every_command_on_one_line(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    with pytest.raises(SystemExit):
+        cli.main(['--help'])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name, (summary, _) in cli.COMMANDS.items():
+        assert [line.split()[0] for line in lines if summary in line] == [name]
+
+
 def test_help_and_usage_errors_import_nothing_heavy():
     """In an interpreter of its own: they answer at once because of what they leave out."""
     code = """
