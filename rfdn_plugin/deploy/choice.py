@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rfdn_plugin.archs import NETWORKS
+from rfdn_plugin.archs.imdn import IMDN
+from rfdn_plugin.archs.rfdn import RFDN
 from rfdn_plugin.deploy.backends import BACKENDS, Runner, backends_for, missing_for, open_model
 from rfdn_plugin.deploy.inference import TOLERANCE, InferenceForm, PlainForm, difference_from, inference_form
 from rfdn_plugin.utils.errors import RFDNError
@@ -27,17 +30,36 @@ SIZES = (96, 256)
 
 
 class RunnerForm:
-    """A `backends.Runner` with the attributes and the call of an `InferenceForm`."""
+    """A `backends.Runner` with the attributes and the call of an `InferenceForm`.
+
+    Args:
+        runner: What computes.
+        network: What it was made from, where that is not an exported model.
+
+    Attributes:
+        num_feat: Features between two blocks of an RFDN or IMDN; None of another network and of one that is not known.
+    """
 
     in_channels = out_channels = 3
     device = torch.device('cpu')
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, network: nn.Module | None = None) -> None:
         self.runner = runner
+        self.num_feat = _features_of(runner.card) if network is None else None
+        if isinstance(network, RFDN | IMDN):
+            self.num_feat = network.fea_conv.out_channels
         self.scale, self.precision, self.backend = runner.scale, runner.precision, runner.backend
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self.runner(np.ascontiguousarray(x.numpy(), np.float32)))
+
+
+def _features_of(card: dict[str, str]) -> int | None:
+    if not issubclass(NETWORKS.get(card.get('network', ''), nn.Module), RFDN | IMDN):
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # a card that somebody edited
+        return int(json.loads(card['arguments'])['num_feat'])
+    return None
 
 
 Form = InferenceForm | PlainForm | RunnerForm
@@ -79,7 +101,8 @@ def open_form(
     if backend == 'torch' and isinstance(model, nn.Module):
         return inference_form(model, precision=precision, device=device)
     wanted = ('fp32' if is_network else None) if precision == AUTO else precision
-    return RunnerForm(open_model(model, backend=backend, precision=wanted, img_range=img_range or 1.0))
+    runner = open_model(model, backend=backend, precision=wanted, img_range=img_range or 1.0)
+    return RunnerForm(runner, model if isinstance(model, nn.Module) else None)
 
 
 def _first_of(model: nn.Module | str | Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from rfdn_plugin.deploy.choice import Form
+from rfdn_plugin.deploy.choice import Form, RunnerForm
 from rfdn_plugin.deploy.inference import InferenceForm
 from rfdn_plugin.deploy.layers import ALIGNMENT
 from rfdn_plugin.deploy.parts import kept_bytes_per_pixel
@@ -22,7 +22,18 @@ _FEATURE_MAPS = {torch.float32: 10.0, torch.bfloat16: 7.5}
 (E_RFDN x4), 1870 (IMDN x2), in bf16 1350 and 1230; these factors give 1920, 2000, 2560, 1440 and 1500."""
 
 _PLAIN_BYTES = 12_000
-"""For each LR pixel of a network that runs as it is, or in another runtime: RFANet keeps the features of all its blocks."""
+"""For each LR pixel of a network that runs as it is, or is not known: RFANet keeps the features of all its blocks."""
+
+_RUNTIME_BYTES = {
+    ('openvino', 'fp32'): 56,
+    ('openvino', 'bf16'): 30,
+    ('openvino', 'int8'): 30,
+    ('onnxruntime', 'fp32'): 110,
+    ('ncnn', 'fp32'): 180,
+    ('ncnn', 'bf16'): 100,
+}
+"""For each LR pixel and feature of an RFDN or IMDN in another runtime. Measured on RFDN x2 (48 features): 49, 26, ?, 99, 160
+and 88; in other precisions as in fp32."""
 
 TILES = tuple(range(10 * ALIGNMENT, 0, -ALIGNMENT))
 _KEPT_TILE = 4 * ALIGNMENT
@@ -52,7 +63,7 @@ def ways(form: Form, height: int, width: int) -> list[Way]:
     """All ways to compute an image, the fastest first, each needing less than the one before."""
     pixels = height * width
     if not isinstance(form, InferenceForm):
-        return [Way(0, False, pixels * _PLAIN_BYTES)]
+        return [Way(0, False, pixels * _bytes_of(form))]
     each = _FEATURE_MAPS[form.dtype] * form.num_feat * 4 + 8 * form.out_channels * form.scale**2
     found = [Way(0, False, round(pixels * each))]
     if min(height, width) < form.minimum_size:
@@ -69,6 +80,14 @@ def ways(form: Form, height: int, width: int) -> list[Way]:
         if not cheaper or way.bytes < cheaper[-1].bytes:
             cheaper.append(way)
     return cheaper
+
+
+def _bytes_of(form: Form) -> int:
+    """What a form that computes whole images needs for each LR pixel."""
+    if not isinstance(form, RunnerForm) or form.num_feat is None:
+        return _PLAIN_BYTES
+    known = _RUNTIME_BYTES.get((form.backend, form.precision))
+    return form.num_feat * (known if known is not None else _RUNTIME_BYTES[form.backend, 'fp32'])
 
 
 def _tile_pixels(form: InferenceForm, tile: int, height: int, width: int) -> int:
@@ -88,8 +107,8 @@ def choose(form: Form, height: int, width: int, budget: int) -> Way:
             return way
     least = min(way.bytes for way in possible)
     raise RFDNError(
-        f'{width}x{height} pixels need {_readable(least)} of memory in the smallest parts, {_readable(max(budget, 0))} '
-        'are free: allow more (--memory, ulimit -v), or make tiles of it (--tile).'
+        f'{width}x{height} pixels need {_readable(least)} of memory{" in the smallest parts" if len(possible) > 1 else ""}, '
+        f'{_readable(max(budget, 0))} are free: allow more (--memory, ulimit -v), or make tiles of it (--tile).'
     )
 
 

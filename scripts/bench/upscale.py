@@ -1,10 +1,11 @@
 """`rfdn upscale` measured: against the plain loop of a user, and its memory for one large image.
 
-    python scripts/bench/upscale.py folder --weights W [--side 100 --count 500 | --images DIR] [--rounds 3]
+    python scripts/bench/upscale.py folder --weights W [--side 100 --count 500 | --images DIR] [--rounds 5]
     python scripts/bench/upscale.py memory [--weights W] [--size 3840x2160] [--precision fp32] [--ways whole kept recomputed]
 
 folder: `rfdn upscale` and the loop below (PyTorch, OpenCV) do the same files in turn, so that a busy machine slows both alike;
-prints images a second and the ratio of each round, by the clock and by the processor's time. Both write PNG.
+the one or the other first. Prints images a second and the ratio of each round, by the clock and by the processor's time (of
+the processes that a runtime starts too), in the end the medians and what the rounds span. Both write PNG.
 
 memory: one image in each way, each in a process of its own: seconds, peak memory, and whether the results are equal.
 """
@@ -16,6 +17,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -46,8 +48,9 @@ def plain_loop(folder: Path, out: Path, weights: str) -> None:
         cv2.imwrite(str(out / f'{path.stem}.png'), rgb[..., ::-1])
 
 
-def ours(folder: Path, out: Path, weights: str, precision: str) -> None:
-    words = ['upscale', folder, '-o', out, '--weights', weights, '--precision', precision]
+def ours(folder: Path, out: Path, args: argparse.Namespace) -> None:
+    words = ['upscale', folder, '-o', out, '--weights', args.weights, '--precision', args.precision]
+    words += ['--backend', args.backend, '--threads', torch.get_num_threads()]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if rfdn([str(word) for word in words]):
             raise SystemExit('rfdn upscale failed')
@@ -58,17 +61,18 @@ def compare(args: argparse.Namespace) -> None:
         folder = args.images or make_images(Path(name) / 'in', args.count, args.side)
         count = len(list(folder.iterdir()))
         rows = []
+        ours(make_images(Path(name) / 'few', 2, args.side), Path(name) / 'few_out', args)  # what is imported once
         for number in range(args.rounds):
             seconds = {}
-            for which in ('loop', 'rfdn'):
+            for which in ('loop', 'rfdn') if number % 2 == 0 else ('rfdn', 'loop'):
                 out = Path(name) / f'{which}{number}'
                 out.mkdir()
-                clock, processor = time.perf_counter(), time.process_time()
+                clock, processor = time.perf_counter(), processor_seconds()
                 if which == 'loop':
                     plain_loop(folder, out, args.weights)
                 else:
-                    ours(folder, out, args.weights, args.precision)
-                seconds[which] = time.perf_counter() - clock, time.process_time() - processor
+                    ours(folder, out, args)
+                seconds[which] = time.perf_counter() - clock, processor_seconds() - processor
             rows.append(seconds)
             loop, own = seconds['loop'], seconds['rfdn']
             print(
@@ -77,12 +81,23 @@ def compare(args: argparse.Namespace) -> None:
                 flush=True,
             )
         difference = largest_difference(Path(name) / 'loop0', Path(name) / 'rfdn0')
-    clock = [row['loop'][0] / row['rfdn'][0] for row in rows]
-    processor = [row['loop'][1] / row['rfdn'][1] for row in rows]
     print(
-        f'{count} images, {args.precision}, {torch.get_num_threads()} thread(s): {statistics.median(clock):.2f} times as fast '
-        f'({statistics.median(processor):.2f} by processor time); largest difference {difference} grey levels'
+        f'{count} images, {args.precision}, {torch.get_num_threads()} thread(s), median of {args.rounds} rounds (span):'
     )
+    for at, what in enumerate(('the clock', 'processor time')):
+        loop, own = ([count / row[which][at] for row in rows] for which in ('loop', 'rfdn'))
+        ratios = [second / first for first, second in zip(loop, own, strict=True)]
+        print(f'  by {what}: loop {spread(loop)} images/s, rfdn upscale {spread(own)}, ratio {spread(ratios)}')
+    print(f'  largest difference {difference} grey levels')
+
+
+def spread(values: list[float]) -> str:
+    return f'{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})'
+
+
+def processor_seconds() -> float:
+    """Of this process and those that it has started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def make_images(folder: Path, count: int, side: int) -> Path:
@@ -158,8 +173,9 @@ def main() -> None:
     folder.add_argument('--images', type=Path)
     folder.add_argument('--side', type=int, default=100)
     folder.add_argument('--count', type=int, default=500)
-    folder.add_argument('--rounds', type=int, default=3)
+    folder.add_argument('--rounds', type=int, default=5)
     folder.add_argument('--precision', default='fp32')
+    folder.add_argument('--backend', default='auto')
     folder.set_defaults(run=compare)
     large = commands.add_parser('memory')
     large.add_argument('--ways', nargs='+', default=['whole', 'kept', 'recomputed'])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import rfdn_plugin
+from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main
 from rfdn_plugin.deploy import choice, memory
 from rfdn_plugin.deploy.choice import RunnerForm, fastest, open_form
@@ -25,7 +26,7 @@ class FakeRunner:
 
     def __init__(self, network: torch.nn.Module, backend: str, error: float = 0.0) -> None:
         self.network, self.backend, self.error = network, backend, error
-        self.scale, self.precision = 2, 'fp32'
+        self.scale, self.precision, self.card = 2, 'fp32', {}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -109,6 +110,21 @@ def test_memory_that_a_runtime_has_not_is_found_in_parts(network, runtimes, monk
     assert np.abs(upscaler(image).astype(int) - wanted).max() <= 1 and 'parts' in upscaler.last_way
 
 
+def test_memory_that_a_runtime_needs_is_known_for_our_networks(network):
+    full = NETWORKS['E_RFDN'](upscale=4)
+    for backend, precision in (('openvino', 'fp32'), ('openvino', 'fp16'), ('onnxruntime', 'fp32'), ('ncnn', 'bf16')):
+        runner = FakeRunner(full, backend)
+        runner.precision = precision
+        (known,), (unknown,) = (memory.ways(RunnerForm(runner, of), 720, 1280) for of in (full, torch.nn.Identity()))
+        assert known.bytes < 6 << 30 < unknown.bytes
+        with pytest.raises(RFDNError, match=r'1280x720 pixels need [\d.]+ GiB of memory, 1\.0 GiB are free'):
+            memory.choose(RunnerForm(runner, full), 720, 1280, 1 << 30)
+    edited = FakeRunner(full, 'openvino')
+    for arguments in ('{"num_feat": "many"}', '[]', '{', '{"num_feat": null}'):
+        edited.card = {'network': 'E_RFDN', 'arguments': arguments}
+        assert RunnerForm(edited).num_feat is None
+
+
 def test_precisions_and_devices(network):
     with pytest.raises(RFDNError, match='fp32 or bf16'):
         open_form(network, precision='int8')
@@ -140,6 +156,7 @@ def test_exported_models_in_place_of_weights(network, tmp_path: Path, capsys: py
     assert main([*command, '--backend', 'torch', '--overwrite']) == 1
     assert 'which torch does not run' in capsys.readouterr().err
     assert Upscaler(model).form.backend == 'onnxruntime'
+    assert Upscaler(model).form.num_feat == network.fea_conv.out_channels  # by its card
 
 
 @pytest.mark.parametrize('named', [{'tlie': 64}, {'type': 'RFDN'}, {'img_range': 255}], ids=str)

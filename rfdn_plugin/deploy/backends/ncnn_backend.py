@@ -37,7 +37,11 @@ def missing() -> str | None:
 
 
 class NcnnRunner(Runner):
-    """An ncnn model with one input 3 x H x W and one output; images of a batch one after the other."""
+    """An ncnn model with one input 3 x H x W and one output; images of a batch one after the other.
+
+    Attributes:
+        server: The process that computes.
+    """
 
     backend = 'ncnn'
 
@@ -47,8 +51,8 @@ class NcnnRunner(Runner):
         super().__init__(precision=precision or 'fp32', threads=threads, name=name)
         command = [sys.executable, str(Path(__file__).with_name('ncnn_server.py'))]
         pipe = subprocess.PIPE
-        self._server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
-        weakref.finalize(self, _end, self._server)
+        self.server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        weakref.finalize(self, _end, self.server)
         settings = {'threads': threads, 'precision': self.precision, 'param': str(param), 'weights': str(weights)}
         names, _ = self._ask(settings)
         if 'error' in names:
@@ -74,7 +78,7 @@ class NcnnRunner(Runner):
 
     def _ask(self, head: dict[str, Any], values: np.ndarray | None = None) -> tuple[dict[str, Any], bytes]:
         """Send a line of JSON and values to the process of ncnn; its answer, with the bytes of the values in it."""
-        to, back = self._server.stdin, self._server.stdout
+        to, back = self.server.stdin, self.server.stdout
         assert to is not None and back is not None  # both are pipes
         line = b''
         with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer
@@ -84,7 +88,7 @@ class NcnnRunner(Runner):
             to.flush()
             line = back.readline()
         if not line:
-            raise RFDNError(f'{self.name}: ncnn ended (exit code {self._server.wait()}): try another backend.')
+            raise RFDNError(f'{self.name}: ncnn ended (exit code {self.server.wait()}): try another backend.')
         answer = json.loads(line)
         return answer, back.read(4 * math.prod(answer['shape'])) if 'shape' in answer else b''
 

@@ -39,14 +39,15 @@ class OnnxRuntimeRunner(Runner):
             self.session = onnxruntime.InferenceSession(model, settings, providers=['CPUExecutionProvider'])
         except Exception as error:  # ONNX Runtime raises a class of its own for every status code
             raise RFDNError(f'{name} is no model that ONNX Runtime can run ({_first_line(error)}).') from error
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        own = self.metadata.get('exported_precision', 'fp32')
+        card: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        own = card.get('exported_precision', 'fp32')
         if precision not in (None, own):
             raise RFDNError(
                 f'{name} is made for {own}, and ONNX Runtime computes in what a model is made for: export it with '
                 f'--precision {precision}, or take {own}.'
             )
         super().__init__(precision=own, threads=threads, name=name)
+        self.card = card
         self.img_range = np.float32(img_range)
         self._check()
         self.input = self.session.get_inputs()[0].name

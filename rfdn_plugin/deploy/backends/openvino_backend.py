@@ -58,6 +58,7 @@ class OpenVinoRunner(Runner):
                 else f'{name} is not quantised: export it with --precision int8 first.'
             )
         super().__init__(precision=precision or own, threads=threads, name=name)
+        self.card = card_in(graph)
         rest = self.precision if self.precision != 'int8' else _rest_of_int8(core)
         settings = {
             'INFERENCE_PRECISION_HINT': _HINTS[rest],

@@ -24,6 +24,7 @@ class Runner(ABC):
         precision: One of `PRECISIONS`: what most of the arithmetic is done in.
         threads: How many threads it computes with.
         name: What it was made from, for messages.
+        card: What an exported model says of itself; nothing of others.
     """
 
     backend: str
@@ -33,6 +34,7 @@ class Runner(ABC):
         self.precision = precision
         self.threads = threads
         self.name = name
+        self.card: dict[str, str] = {}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Enlarge images.
