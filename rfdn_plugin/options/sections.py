@@ -42,11 +42,11 @@ class PathOptions(Section):
 
 
 class Optimizer(BaseModel):
-    """An optimizer of `torch.optim`."""
+    """An optimizer of `torch.optim`, or Muon for convolutions."""
 
     model_config = ConfigDict(extra='allow', use_attribute_docstrings=True)
     type: str
-    """A class of `torch.optim`; its arguments stand beside it."""
+    """A class of `torch.optim`, or `Muon` (ours: torch's takes no convolutions); its arguments stand beside it."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Learning rate."""
 
@@ -54,8 +54,10 @@ class Optimizer(BaseModel):
     def _known(self) -> Optimizer:
         import torch
 
-        cls = getattr(torch.optim, self.type, None)
-        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        from rfdn_plugin.utils.optimizers import find_optimizer
+
+        cls = find_optimizer(self.type)
+        if cls is None:
             raise ValueError(f'{self.type!r} is no optimizer of torch.optim{did_you_mean(self.type, dir(torch.optim))}')
         arguments = self.__pydantic_extra__ or {}
         check_arguments(self.type, cls.__init__, arguments, given={'self', 'params', 'lr'})
