@@ -270,13 +270,15 @@ def _start_slurm_process(backend: str = 'nccl', port: int | None = None) -> None
 
 
 def offer_every_optimizer() -> None:
-    """The release on PyPI knows Adam only; here every optimizer of `torch.optim` is known by its name."""
+    """The release on PyPI knows Adam only; here every optimizer of `torch.optim`, and our Muon, is known by its name."""
     import torch
     from basicsr.models.base_model import BaseModel
 
+    from rfdn_plugin.utils.optimizers import find_optimizer
+
     def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
-        cls = getattr(torch.optim, optim_type, None)
-        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        cls = find_optimizer(optim_type)
+        if cls is None:
             raise ValueError(
                 f'train.optim_g.type: {optim_type} is no optimizer of torch.optim: take for example Adam or AdamW.'
             )

@@ -22,7 +22,6 @@ from rfdn_plugin.models.saving import SavedModel
 from rfdn_plugin.models.step import Speed
 from rfdn_plugin.training.monitor import LossWatch
 from rfdn_plugin.training.signals import INTERRUPTED
-from rfdn_plugin.utils.optimizers import Muon
 from rfdn_plugin.weights.checkpoint import read_checkpoint
 from rfdn_plugin.weights.matching import starting_state
 
@@ -109,12 +108,6 @@ class RFDNModel(SavedModel):
         for name in ('lq', 'gt'):
             if name in data:
                 setattr(self, name, self.speed.to_memory_format(data[name].to(self.device, non_blocking=True)))
-
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **settings: Any) -> Optimizer:
-        """The optimizer that `train.optim_g` names: Muon is ours, for torch's takes no convolutions."""
-        if optim_type == 'Muon':
-            return Muon(params, lr, **settings)
-        return super().get_optimizer(optim_type, params, lr, **settings)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """The scheduled learning rate, times `current_iter / warmup_iter` during the warm-up.

@@ -79,3 +79,12 @@ def test_names() -> None:
     assert find_optimizer('Muon') is Muon
     assert find_optimizer('AdamW') is torch.optim.AdamW
     assert find_optimizer('Optimiser') is None and find_optimizer('lr_scheduler') is None
+
+
+def test_every_model_of_basicsr_finds_it() -> None:
+    from basicsr.models.base_model import BaseModel
+
+    model = BaseModel({'num_gpu': 0, 'is_train': True})
+    assert isinstance(model.get_optimizer('Muon', [nn.Parameter(torch.zeros(2, 2, 3, 3))], 1e-3), Muon)
+    with pytest.raises(ValueError, match='Adam9'):
+        model.get_optimizer('Adam9', [nn.Parameter(torch.zeros(2))], 1e-3)
