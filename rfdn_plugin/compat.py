@@ -271,7 +271,6 @@ def _start_slurm_process(backend: str = 'nccl', port: int | None = None) -> None
 
 def offer_every_optimizer() -> None:
     """The release on PyPI knows Adam only; here every optimizer of `torch.optim`, and our Muon, is known by its name."""
-    import torch
     from basicsr.models.base_model import BaseModel
 
     from rfdn_plugin.utils.optimizers import find_optimizer
