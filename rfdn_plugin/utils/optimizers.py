@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, settings)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step every parameter that has a gradient; `closure`, where given, computes the loss, which is returned."""
         loss = None
         if closure is not None:
