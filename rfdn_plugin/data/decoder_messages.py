@@ -16,10 +16,11 @@ from collections.abc import Iterator
 import cv2
 
 _ONE_AT_A_TIME = threading.RLock()  # the error stream belongs to the whole process
-# The lines of OpenCV's log, libjpeg (the warnings of its jerror.h), libpng and libtiff.
+# The lines of OpenCV's log (those that go on begin with >), libjpeg (the warnings of its jerror.h), libpng and libtiff.
 _OF_A_DECODER = re.compile(
     r'\[ ?(WARN|ERROR|FATAL|INFO)\b|Corrupt JPEG|Premature end of JPEG|Inconsistent progression|Invalid SOS|Unknown Adobe'
     r'|Warning: unknown JFIF|Application transferred|Unsupported marker|libpng |libtiff|TIFF|tempfile\.tif|\w+Decode: '
+    r'|JPEGLib: |> '
 )
 # What concerns the pixels, not their description (a colour profile, a date).
 _PIXELS_ARE_WRONG = re.compile(

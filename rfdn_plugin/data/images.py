@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from rfdn_plugin.data.damage import hidden_damage
 from rfdn_plugin.data.decoder_messages import decoder_messages
 from rfdn_plugin.data.image_files import IMAGE_SUFFIXES, SUFFIXES_OF_FORMATS, find_images, is_side_file, is_special
 from rfdn_plugin.data.image_policy import POLICY, ImageError
@@ -29,7 +30,6 @@ from rfdn_plugin.data.raw_formats import (
     Tiff,
     begins_like_an_image,
     decode_pnm,
-    has_zeroed_stretch,
     png_transparent_grey,
     scaled,
 )
@@ -228,8 +228,8 @@ def _decode(data: bytes, header: Image.Image) -> _Pixels:
     if header.format == 'PPM' and data[1:2] in b'123456':
         return _decode_pnm(data)
     is_jpeg = header.format in ('JPEG', 'MPO')
-    if has_zeroed_stretch(data, header.format or '', header.info):
-        raise ImageError('damaged', 'a stretch of zeros in its pixels')
+    if reason := hidden_damage(data, header.format or '', header.info):
+        raise ImageError('damaged', reason)
     several = getattr(header, 'n_frames', 1) > 1
     if header.mode not in _OPENCV_MODES or (several and header.format != 'MPO'):
         pixels, alpha, notices = _decode_with_pillow(header)

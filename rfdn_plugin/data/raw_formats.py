@@ -1,12 +1,11 @@
-"""What Pillow and OpenCV leave out or read wrongly, taken from the bytes of a file: TIFF tags, PNM, PNG, AVIF, JPEG."""
+"""What Pillow and OpenCV leave out or read wrongly, taken from the bytes of a file: TIFF tags, PNM, PNG."""
 
 from __future__ import annotations
 
 import re
 import struct
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,8 @@ TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')
 """What stands at byte 8 of the photographs of telephones, behind `ftyp`."""
 _JPEG_2000 = (b'\0\0\0\x0cjP  ', b'\xffO\xffQ')
+SECTOR = 256
+"""Zero bytes: half of the smallest block of a disk, and five times the longest run seen in flat images (51)."""
 _SIGNATURES = (PNG_SIGNATURE, *TIFF_SIGNATURES, *_JPEG_2000, b'\xff\xd8\xff', b'GIF8', b'BM', b'RIFF')
 
 
@@ -77,7 +78,7 @@ class Tiff:
         for start, length in zip(offsets, self._values(279) or self._values(325), strict=False):
             strip = self._data[start : start + length]
             if self.compression == 32773:
-                if bytes(_SECTOR) in strip:
+                if bytes(SECTOR) in strip:
                     return True
                 continue
             try:
@@ -201,72 +202,3 @@ def png_transparent_grey(data: bytes) -> int | None:
             return None
         position += 12 + length
     return None
-
-
-# --- stretches of zeros ------------------------------------------------------------------------------------------------
-_SECTOR = 256
-"""Zero bytes: half of the smallest block of a disk, and five times the longest run seen in flat images (51)."""
-_LONG_RUN = 64
-"""Zero bytes in a baseline JPEG: more than two blocks."""
-
-
-def has_zeroed_stretch(data: bytes, form: str, metadata: Mapping[Any, Any]) -> bool:
-    """Whether zeros stand in the pixels of a JPEG, AVIF or JPEG 2000 file where no encoder writes them.
-
-    The codes of AVIF and JPEG 2000 adapt to whatever comes often, those of a JPEG are looked at. In WebP flat images
-    have stretches of kilobytes, and formats without compression hold black as zeros.
-
-    Args:
-        data: The file.
-        form: Its format by Pillow's name.
-        metadata: What Pillow found beside the pixels; EXIF, XMP and a colour profile may hold anything.
-    """
-    if form in ('JPEG', 'MPO'):
-        return _has_zeroed_blocks(data)
-    if form not in ('AVIF', 'JPEG2000') or bytes(_SECTOR) not in data:
-        return False
-    parts = [part for part in metadata.values() if isinstance(part, bytes) and len(part) >= _SECTOR]
-    for part in sorted(parts, key=len, reverse=True):
-        data = data.replace(part, b'')
-    return bytes(_SECTOR) in data
-
-
-def _has_zeroed_blocks(data: bytes) -> bool:
-    """Whether a stretch of zeros stands in the pixels of a baseline JPEG whose Huffman codes cannot give one.
-
-    Where the decoder finds as many blocks behind the stretch as were lost in it, it has nothing to warn of. Zeros are the
-    shortest code again and again: that is "no more coefficients" in flat images whose tables were made for them, and
-    else a small coefficient in every place of a block, which no image has.
-    """
-    first_symbols: dict[int, int] = {}
-    position, is_baseline = 2, False
-    while position + 4 <= len(data):
-        marker, length = struct.unpack_from('>HH', data, position)
-        segment = data[position + 4 : position + 2 + length]
-        if marker == 0xFFC4:
-            first_symbols |= _first_symbols(segment)
-        elif marker in (0xFFC0, 0xFFC1):
-            is_baseline = True
-        elif marker == 0xFFDA:
-            tables = {segment[2 + 2 * number] & 15 for number in range(segment[0])} if segment else set()
-            ends_blocks = all(first_symbols.get(table, 0) in (0x00, 0xF0) for table in tables)
-            if not is_baseline or ends_blocks:
-                return False
-            start = position + 2 + length
-            end = data.find(b'\xff\xd9', start)
-            return data.find(bytes(_LONG_RUN), start, end if end > 0 else len(data)) >= 0
-        elif marker < 0xFFC0:
-            return False
-        position += 2 + length
-    return False
-
-
-def _first_symbols(segment: bytes) -> dict[int, int]:
-    """For each AC table of a DHT segment the symbol whose code is all zeros."""
-    symbols, position = {}, 0
-    while position + 17 < len(segment):
-        kind, number = segment[position] >> 4, segment[position] & 15
-        if kind == 1:
-            symbols[number] = segment[position + 17]
-        position += 17 + sum(segment[position + 1 : position + 17])
-    return symbols

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
+import warnings
 from dataclasses import dataclass
 
 import cv2
@@ -78,7 +80,9 @@ def orientation_of(data: bytes, header: Image.Image) -> int:
             return 1
     else:
         try:
-            exif = header.getexif()
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of damage, which the pixels will show
+                exif = header.getexif()
         except DECODER_ERRORS:
             return 1
     orientation = exif.get(_EXIF_ORIENTATION, 1)

@@ -436,10 +436,12 @@ CHECKED = {
     'TIFF PackBits': {'compression': 'packbits'},
     'JPEG2000': {},
     'JPEG2000 lossy': {'irreversible': True, 'quality_layers': [20]},
+    'WEBP': {},
+    'WEBP lossless': {'lossless': True},
     **({'AVIF': {}, 'AVIF high': {'quality': 98}} if features.check('avif') else {}),
 }
 """Those of which damage can be seen; the others have no checksum, or decoders that do not tell."""
-OF_A_SECTOR = [name for name in CHECKED if name.startswith(('JPEG2000', 'AVIF')) or name.endswith('PackBits')]
+OF_A_SECTOR = [name for name in CHECKED if name.startswith(('JPEG2000', 'AVIF', 'WEBP')) or name.endswith('PackBits')]
 AVIF = pytest.param('AVIF', marks=pytest.mark.skipif(not features.check('avif'), reason='Pillow without AVIF'))
 
 
@@ -485,6 +487,33 @@ def test_flat_images_are_not_taken_for_damaged(colour, settings):
         assert decode_image(saved(flat, 'JPEG', quality=quality, **settings)).notices == ()
 
 
+@pytest.mark.parametrize(
+    'settings', [{}, {'quality': 5}, {'method': 0}, {'lossless': True}, {'lossless': True, 'method': 0}]
+)
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_a_whole_webp_file_has_nothing_left_over(settings, mode):
+    images = [
+        Image.new('RGB', size, colour) for size in ((1, 1), (33, 7), (300, 200)) for colour in ('black', (10, 200, 30))
+    ]
+    for image in (PHOTOGRAPH, PHOTOGRAPH.quantize(4), *images):
+        image = image.convert('RGB')
+        if mode == 'RGBA':
+            image.putalpha(image.getchannel('G'))
+        assert 'decoder-warning' not in decode_image(saved(image, 'WEBP', **settings)).notices
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'P', '1'])
+def test_a_flipped_bit_of_a_png_is_damage_wherever_it_lies(mode):
+    """Also in the checksum of the pixels and in the last bytes of their stream, which OpenCV leaves unread."""
+    whole = saved(PHOTOGRAPH.convert(mode), 'PNG')
+    start, end = whole.index(b'IDAT') + 4, whole.rindex(b'IEND') - 4
+    for position in (*range(start, end, (end - start) // 20), *range(end - 12, end)):
+        data = bytearray(whole)
+        data[position] ^= 16
+        with pytest.raises(ImageError, match='checksum'):
+            decode_image(bytes(data))
+
+
 @pytest.mark.parametrize('form', ['JPEG2000', AVIF])
 def test_zeros_that_are_right_are_no_damage(form):
     """Flat images, and metadata that is padded with zeros."""
@@ -500,11 +529,12 @@ def test_zeros_that_are_right_are_no_damage(form):
 
 @pytest.mark.parametrize('form', ['BMP', 'PPM', 'WEBP', 'JPEG2000', AVIF, 'TIFF', 'GIF', 'PNG', 'JPEG'])
 @pytest.mark.parametrize('kept', [0.1, 0.6, 0.97])
-def test_a_file_that_was_cut_short_is_damaged(form, kept):
+def test_a_file_that_was_cut_short_is_damaged(form, kept, capfd, recwarn):
     data = saved(PHOTOGRAPH, form)
     with pytest.raises(ImageError) as caught:
         decode_image(data[: int(len(data) * kept)])
     assert caught.value.kind == 'damaged'
+    assert capfd.readouterr().err == '' and not recwarn.list
 
 
 def test_a_photograph_of_a_telephone_is_told():

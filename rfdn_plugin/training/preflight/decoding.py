@@ -15,7 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rfdn_plugin.data.damage import png_fails_checksum
 from rfdn_plugin.data.images import ImageError, decode_image
+from rfdn_plugin.data.raw_formats import PNG_SIGNATURE
 from rfdn_plugin.utils.files import atomic_write
 from rfdn_plugin.utils.lmdb import DATA_FILE, reading
 from rfdn_plugin.utils.text import some_of
@@ -85,7 +87,7 @@ def _decode(data: bytes, suffix: str) -> None:
     pixels = None
     with contextlib.suppress(cv2.error):  # an empty buffer; what is wrong is told below
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None or not data.startswith(b'\x89PNG'):
+    if pixels is None or not data.startswith(PNG_SIGNATURE) or png_fails_checksum(data):
         decode_image(data, suffix)
     if pixels is None:
         raise ImageError('unsupported', 'BasicSR reads it by OpenCV, which knows no such format')
