@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import struct
 import warnings
-import warnings
 from dataclasses import dataclass
 
 import cv2
