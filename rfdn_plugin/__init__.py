@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = ['__version__', 'load', 'upscale']
 
 
-def __getattr__(name: str) -> Any:
-    if name not in ('load', 'upscale'):
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from rfdn_plugin.deploy import api
+if not TYPE_CHECKING:  # type checkers would take any name
 
-    return getattr(api, name)
+    def __getattr__(name: str) -> Any:
+        if name not in ('load', 'upscale'):
+            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        from rfdn_plugin.deploy import api
+
+        return getattr(api, name)
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,8 @@ split becomes two convolutions, which shows that the split is a 3x3 distillation
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -151,5 +153,5 @@ class IMDN_R(IMDN):  # noqa: N801 (the name that option files use)
 
     block = IMDBR
 
-    def __init__(self, **settings) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

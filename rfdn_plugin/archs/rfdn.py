@@ -16,7 +16,7 @@ What was settled by running the official weights and by counting the published p
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +189,7 @@ class RFDN_L(RFDN):  # noqa: N801 (the name that option files use)
         settings: The other arguments of `RFDN`.
     """
 
-    def __init__(self, *, num_feat: int = 52, **settings) -> None:
+    def __init__(self, *, num_feat: int = 52, **settings: Any) -> None:
         super().__init__(num_feat=num_feat, **settings)
 
 
@@ -208,7 +208,7 @@ class E_RFDN(RFDN):  # noqa: N801 (the name that option files use)
         num_block: int = 4,
         attention: Attention | None = 'esa',
         block_residual: bool = False,
-        **settings,
+        **settings: Any,
     ) -> None:
         super().__init__(
             num_feat=num_feat, num_block=num_block, attention=attention, block_residual=block_residual, **settings

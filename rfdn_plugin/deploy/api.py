@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.deploy.upscale import DEFAULT_MODEL, Upscaler
 from rfdn_plugin.weights.loading import load_network
 from rfdn_plugin.zoo import weights_path
@@ -23,7 +24,7 @@ def load(
     param_key: str | None = None,
     device: str | torch.device = 'cpu',
     **arguments: Any,
-) -> nn.Module:
+) -> UpscalingNetwork:
     """Load a network with its weights.
 
     Args:

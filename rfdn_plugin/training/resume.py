@@ -18,7 +18,7 @@ import torch
 
 from rfdn_plugin.training.checkpoints import numbered
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.weights.checkpoint import read_pickle
+from rfdn_plugin.weights.pickles import read_pickle
 
 
 def load_resume_state(opt: dict[str, Any], *, is_named: bool = False) -> dict[str, Any] | None:

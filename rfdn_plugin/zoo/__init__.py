@@ -31,12 +31,12 @@ def zoo_names(folder: Path | None = None) -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f'*{SUFFIX}') if path.is_file())
 
 
-def is_zoo_name(weights: str | os.PathLike) -> bool:
+def is_zoo_name(weights: str | os.PathLike[str]) -> bool:
     """Whether weights are named as `zoo:NAME`."""
     return os.fspath(weights).startswith(PREFIX)
 
 
-def weights_path(weights: str | os.PathLike, folder: Path | None = None) -> Path:
+def weights_path(weights: str | os.PathLike[str], folder: Path | None = None) -> Path:
     """The file of weights that are named by a path or as `zoo:NAME`.
 
     Args:

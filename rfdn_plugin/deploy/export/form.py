@@ -61,7 +61,7 @@ def extended(x: Tensor, minimum: int) -> Tensor:
         x: N x C x H x W, any size from 1 x 1.
         minimum: The least height and width of the result.
     """
-    traced = torch.jit.is_tracing()  # sizes are tensors then; for torch.export they are symbols
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined]  # sizes are tensors then; for torch.export they are symbols
     sides = torch._shape_as_tensor(x)[2:] if traced else torch.tensor(x.shape[2:])
     missing = (minimum - sides).clamp(min=0)
     repeats = (missing - sides + 1).clamp(min=0, max=1).max()  # 1 where a side is too short to be mirrored, else 0

@@ -35,7 +35,8 @@ from rfdn_plugin.leaderboard.options import (
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import model_digest, sha256
 from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
-from rfdn_plugin.weights.identify import Identity, as_option, identify, read_shapes, shapes_of
+from rfdn_plugin.weights.identify import Identity, as_option, identify
+from rfdn_plugin.weights.identify.shapes import read_shapes, shapes_of
 from rfdn_plugin.weights.loading import build_network
 from rfdn_plugin.zoo import weights_path
 

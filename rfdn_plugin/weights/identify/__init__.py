@@ -80,7 +80,7 @@ def identify(
     by_trial: bool = False,
     spell: Spelling | None = None,
     corrects_card: bool = False,
-    **overrides,
+    **overrides: Any,
 ) -> Identity:
     """Find the network and its arguments.
 
