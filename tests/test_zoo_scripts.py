@@ -136,7 +136,8 @@ def test_the_supervisor_starts_a_training_again_until_it_ends(tmp_path: Path):
 
 
 def test_curves_of_a_resumed_run(tmp_path: Path):
-    """Lines that a resumed run repeats count once, with their later values; hours add up over the logs."""
+    """Lines that a resumed run repeats count once, with their later values; hours add up over the logs, and so do the
+    iterations of a training that began from the weights of the one before."""
     pytest.importorskip('matplotlib')
 
     def line(iteration: int, loss: str) -> str:
@@ -151,12 +152,14 @@ def test_curves_of_a_resumed_run(tmp_path: Path):
     (tmp_path / 'b.log').write_text(
         line(1000, '1e-2') + '\t # psnr: 36.6\tBest: 36.6 @ 1000 iter\n' + line(1100, '1e-2')
     )
-    result = run('curve.py', tmp_path / 'a.log', tmp_path / 'b.log', '--out', tmp_path / 'curve')
+    (tmp_path / 'c.log').write_text(line(100, '9e-3') + '\t # psnr: 36.7\tBest: 36.7 @ 100 iter\n')
+    logs = (tmp_path / 'a.log', tmp_path / 'b.log', f'{tmp_path / "c.log"}@1100')
+    result = run('curve.py', *logs, '--out', tmp_path / 'curve')
     assert result.returncode == 0, result.stderr
     with open(tmp_path / 'curve.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [(row['iteration'], row['loss'], row['psnr']) for row in rows] == [
-        ('900', '0.03', ''), ('1000', '0.01', '36.6'), ('1100', '0.01', ''),
+        ('900', '0.03', ''), ('1000', '0.01', '36.6'), ('1100', '0.01', ''), ('1200', '0.009', '36.7'),
     ]  # fmt: skip
-    assert float(rows[-1]['hours']) == pytest.approx(1100 / 4 / 3600, abs=1e-4)
+    assert float(rows[-1]['hours']) == pytest.approx(1200 / 4 / 3600, abs=1e-4)
     assert Image.open(tmp_path / 'curve.png').size[0] > 500

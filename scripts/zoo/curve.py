@@ -1,8 +1,9 @@
 """Training curves of the shipped weights: loss and Set5 over iterations and over hours, from the logs of a run.
 
-    python scripts/zoo/curve.py LOG [LOG ...] --out docs/zoo_RFDN_x2     # writes .csv and .png
+    python scripts/zoo/curve.py LOG[@START] [LOG[@START] ...] --out docs/zoo_RFDN_x2     # writes .csv and .png
 
-Logs are read in the order given. Where a resumed run repeats iterations, the later line counts. Hours are those of the
+Logs are read in the order given. Where a resumed run repeats iterations, the later line counts. START is added to the
+iterations of a training that went on from the weights of another, and so counts from 0 again. Hours are those of the
 training steps alone, as the log gives them: without validation and without the time between two starts.
 """
 
@@ -15,14 +16,18 @@ STEP = re.compile(r'iter:\s*([\d,]+), lr:\(([\d.e+-]+),.*?([\d.]+) it/s.*?l_pix:
 VALIDATION = re.compile(r'# psnr: ([\d.]+)\s+Best: [\d.]+ @ \d+ iter')
 
 
-def read(logs: list[Path]) -> list[dict[str, float | None]]:
-    """One row for each line of progress: iteration, hours, lr, loss, and PSNR-Y on Set5 where it was measured."""
+def read(logs: list[tuple[Path, int]]) -> list[dict[str, float | None]]:
+    """One row for each line of progress: iteration, hours, lr, loss, and PSNR-Y on Set5 where it was measured.
+
+    Args:
+        logs: Each with the number that is added to its iterations.
+    """
     rows: dict[int, dict[str, float | None]] = {}
-    for log in logs:
+    for log, start in logs:
         iteration = 0
         for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
             if step := STEP.search(line):
-                iteration = int(step[1].replace(',', ''))
+                iteration = start + int(step[1].replace(',', ''))
                 rows[iteration] = {
                     'iteration': iteration, 'lr': float(step[2]), 'rate': float(step[3]), 'loss': float(step[4]), 'psnr': None,
                 }  # fmt: skip
@@ -70,9 +75,14 @@ def _axes(rows: list[dict]):
     return (lambda x: numpy.interp(x, iterations, hours)), (lambda x: numpy.interp(x, hours, iterations))
 
 
+def _log(argument: str) -> tuple[Path, int]:
+    name, at, start = argument.rpartition('@')
+    return (Path(name), int(start)) if at and start.isdigit() else (Path(argument), 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('logs', type=Path, nargs='+')
+    parser.add_argument('logs', type=_log, nargs='+', metavar='LOG[@START]')
     parser.add_argument('--out', type=Path, required=True, help='without its ending')
     arguments = parser.parse_args()
     rows = read(arguments.logs)
