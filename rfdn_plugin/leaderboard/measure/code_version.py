@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from functools import lru_cache
 from pathlib import Path
@@ -13,17 +12,6 @@ _PACKAGE = Path(__file__).parents[2]
 _FOLDERS = ('archs', 'weights', 'deploy')
 _MEASURES = ('metrics', 'predictors', 'sets', 'complexity', 'probe', 'foreign')
 _OTHERS = ('data/bicubic.py', 'data/lr_check.py', 'data/images.py', 'data/pairing.py')
-
-
-def meaning_of(source: str) -> str:
-    """The code of a module without its comments, docstrings and layout: equal for modules that do the same."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, 'body', None)
-        if isinstance(body, list):  # a docstring, and the text below an attribute
-            kept = [part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))]
-            node.body = kept  # type: ignore[attr-defined]
-    return ast.dump(tree)
 
 
 @lru_cache
@@ -37,5 +25,7 @@ def code_version() -> str:
     sources += [_PACKAGE / 'leaderboard' / 'measure' / f'{name}.py' for name in _MEASURES]
     sources += [_PACKAGE / name for name in _OTHERS]
     versions = [__version__, torch.__version__, basicsr.__version__, cv2.__version__]
-    meanings = [meaning_of(path.read_text(encoding='utf-8')) for path in sorted(sources)]
-    return hashlib.sha256('\n'.join(versions + meanings).encode()).hexdigest()
+    digest = hashlib.sha256('\n'.join(versions).encode())
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +57,9 @@ class Count:
     matmul_macs: int = 0
 
 
-@dataclass(frozen=True)
-class Complexity:
-    """Costs of a model; counts are whole numbers. `mmengine` is None where it was not asked for or cannot count."""
-
-    params: int
-    conv_macs_hr720: int
-    ntire: dict[str, int]
-    mmengine: dict[str, int] | None
-    matmul_macs_hr720: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def lr_size(scale: int, hr: tuple[int, int] = HR_SIZE) -> tuple[int, int]:
-    """Height and width of the input for an output of `hr`, rounded down: 240 x 426 at x3."""
-    return hr[0] // scale, hr[1] // scale
+def lr_size(scale: int) -> tuple[int, int]:
+    """Height and width of the input for an output of `HR_SIZE`, rounded down: 240 x 426 at x3."""
+    return HR_SIZE[0] // scale, HR_SIZE[1] // scale
 
 
 # Of these only the shape is needed, and torch takes half a millisecond for each to find it: seconds for a deep network.
@@ -142,16 +128,26 @@ def count(network: nn.Module, size: tuple[int, int]) -> Count:
     return Count(counter.macs, counter.activations, counter.convs, flops, counter.products)
 
 
-def measure(network: nn.Module, scale: int, *, mmengine: bool = True) -> Complexity:
-    """All figures of a network; with `mmengine`, one run of mmengine.analysis on a 256x256 input (seconds)."""
-    ntire, hr720 = count(network, NTIRE_SIZE), count(network, lr_size(scale))
-    return Complexity(
-        params=sum(parameter.numel() for parameter in network.parameters()),
-        conv_macs_hr720=hr720.conv_macs,
-        ntire={'flops': ntire.ntire_flops, 'activations': ntire.activations, 'convs': ntire.convs},
-        mmengine=mmengine_count(network, NTIRE_SIZE) if mmengine else None,
-        matmul_macs_hr720=hr720.matmul_macs,
-    )
+def measure(network: nn.Module, scale: int, *, mmengine: bool = True) -> dict[str, Any]:
+    """All figures of a network; with `mmengine`, one run of mmengine.analysis on a 256x256 input (seconds).
+
+    Returns:
+        `params`, `conv_macs_hr720`, `matmul_macs_hr720`, `ntire` (`flops`, `activations`, `convs`) and `mmengine`
+        (`flops`, `activations`, or None where it was not asked for): whole numbers.
+    """
+    params = sum(parameter.numel() for parameter in network.parameters())
+    by_mmengine = mmengine_count(network, NTIRE_SIZE) if mmengine else None
+    return _costs(params, count(network, NTIRE_SIZE), count(network, lr_size(scale)), by_mmengine)
+
+
+def _costs(params: int, ntire: Count, hr720: Count, mmengine: dict[str, int] | None) -> dict[str, Any]:
+    return {
+        'params': params,
+        'conv_macs_hr720': hr720.conv_macs,
+        'matmul_macs_hr720': hr720.matmul_macs,
+        'ntire': {'flops': ntire.ntire_flops, 'activations': ntire.activations, 'convs': ntire.convs},
+        'mmengine': mmengine,
+    }
 
 
 def mmengine_count(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
@@ -171,11 +167,11 @@ def mmengine_count(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     return {'flops': int(result['flops']), 'activations': int(result['activations'])}
 
 
-def measure_onnx(path: str | Path, scale: int) -> Complexity:
+def measure_onnx(path: str | Path, scale: int) -> dict[str, Any]:
     """Count the costs of an ONNX file as `measure` does, from the shapes of its layers' outputs; mmengine cannot count it.
 
     Raises:
-        RFDNError: onnx or onnxruntime is not installed, or the file cannot be run.
+        RFDNError: onnx is not installed, or cannot infer the shapes of all layers.
     """
     try:
         import onnx
@@ -184,13 +180,7 @@ def measure_onnx(path: str | Path, scale: int) -> Complexity:
     model = onnx.load(str(path))
     weighted = {name for node in model.graph.node if node.op_type in _WEIGHTED_NODES for name in node.input}
     params = sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.name in weighted)
-    ntire = _count_onnx(path, model, NTIRE_SIZE)
-    return Complexity(
-        params=params,
-        conv_macs_hr720=_count_onnx(path, model, lr_size(scale)).conv_macs,
-        ntire={'flops': ntire.ntire_flops, 'activations': ntire.activations, 'convs': ntire.convs},
-        mmengine=None,
-    )
+    return _costs(params, _count_onnx(path, model, NTIRE_SIZE), _count_onnx(path, model, lr_size(scale)), None)
 
 
 _WEIGHTED_NODES = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'PRelu', 'BatchNormalization')
@@ -198,8 +188,7 @@ _WEIGHTED_NODES = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'PRelu', 'BatchNor
 
 def _count_onnx(path: str | Path, model: Any, size: tuple[int, int]) -> Count:
     counted = [node for node in model.graph.node if node.op_type in ('Conv', 'ConvTranspose', 'Relu', 'LeakyRelu')]
-    names = [node.output[0] for node in counted]
-    shapes = _inferred_shapes(model, names, size) or _run_shapes(model, names, size)
+    shapes = _inferred_shapes(path, model, [node.output[0] for node in counted], size)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     macs = activations = convs = others = 0
     for node, shape in zip(counted, shapes, strict=True):
@@ -215,8 +204,10 @@ def _count_onnx(path: str | Path, model: Any, size: tuple[int, int]) -> Count:
     return Count(macs, activations, convs, macs + others)
 
 
-def _inferred_shapes(model: Any, names: Sequence[str], size: tuple[int, int]) -> list[tuple[int, ...]] | None:
-    """Shapes of named outputs for an input of `size` as ONNX infers them; None where it cannot infer all."""
+def _inferred_shapes(
+    path: str | Path, model: Any, names: Sequence[str], size: tuple[int, int]
+) -> list[tuple[int, ...]]:
+    """Shapes of named outputs for an input of `size`, as ONNX infers them."""
     import onnx
 
     sized = onnx.ModelProto()
@@ -232,27 +223,9 @@ def _inferred_shapes(model: Any, names: Sequence[str], size: tuple[int, int]) ->
         for value in (*inferred.value_info, *inferred.output)
     }
     shapes = [found.get(name, ()) for name in names]
-    return shapes if all(shape and all(shape) for shape in shapes) else None
-
-
-def _run_shapes(model: Any, names: Sequence[str], size: tuple[int, int]) -> list[tuple[int, ...]]:
-    """The same from a real run, which takes seconds: only the shapes are given out."""
-    import numpy as np
-    import onnx
-    import onnxruntime
-
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    for name in names:
-        probe.graph.node.append(onnx.helper.make_node('Shape', [name], [f'{name}/shape']))
-        probe.graph.output.append(onnx.helper.make_tensor_value_info(f'{name}/shape', onnx.TensorProto.INT64, [4]))
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), settings, providers=['CPUExecutionProvider'])
-    shapes = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, *size), np.float32)})
-    return [tuple(int(side) for side in shape) for shape in shapes]
+    if not all(shape and all(shape) for shape in shapes):
+        raise RFDNError(f'{path}: ONNX cannot infer the shapes of all its layers.')
+    return shapes
 
 
 def _onnx_macs(node: Any, weight: tuple[int, ...], outputs: int) -> int:

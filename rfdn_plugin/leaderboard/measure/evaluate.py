@@ -95,14 +95,14 @@ class Worker:
             return f'{type(error).__name__}: {_first_line(error)}'
 
     def count(self, label: str, mmengine: bool) -> dict[str, Any] | str:
-        """`complexity.Complexity` of an entry as a dict, or what went wrong."""
+        """What `complexity.measure` gives for an entry, or what went wrong."""
         entry = self.plan.entries[label]
         try:
             if isinstance(entry.options, ExportedEntry):
                 if entry.options.type != 'onnx':
                     return f'costs are counted from networks and ONNX files, not from a file of {entry.options.type}'
-                return measure_onnx(entry.options.weights, entry.scale).as_dict()
-            return measure(entry.network(), entry.scale, mmengine=mmengine).as_dict()
+                return measure_onnx(entry.options.weights, entry.scale)
+            return measure(entry.network(), entry.scale, mmengine=mmengine)
         except Exception as error:  # a stranger's model
             return f'{type(error).__name__}: {_first_line(error)}'
 

@@ -17,10 +17,10 @@ from rfdn_plugin.leaderboard.report.plots import Point, scatter
 COLOURS = 8
 """`--c0` to `--c7` in report.css."""
 _COSTS = {
-    'params': ('Parameters', lambda row: row.get('params')),
-    'macs': ('Multi-adds at 1280x720 output', lambda row: row.get('conv_macs_hr720')),
-    'flops': ('NTIRE FLOPs at 256x256 input', lambda row: (row.get('ntire') or {}).get('flops')),
-    'latency': ('Latency (ms)', lambda row: (row.get('latency_ms') or {}).get('median')),
+    'Parameters': v.at('params'),
+    'Multi-adds at 1280x720 output': v.at('conv_macs_hr720'),
+    'NTIRE FLOPs at 256x256 input': v.at('ntire', 'flops'),
+    'Latency (ms)': v.at('latency_ms', 'median'),
 }
 
 
@@ -76,12 +76,10 @@ def _section(
     board: dict[str, Any], scale: int, images: list[dict[str, Any]], captions: dict[int, dict[str, str]]
 ) -> dict:
     view = v.view(board, scale)
-    titles, costs = _cost_table(view)
-    pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
-    pair_sets = list(dict.fromkeys(pair['set'] for pair in pairs))
-    by_names: dict[tuple[str, str], dict[str, Any]] = {}
-    for pair in pairs:
-        by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = pair
+    titles, costs = view.costs()
+    pairs = v.pairs_of(board, scale)
+    pair_counts = {name: pair['images'] for by_set in pairs.values() for name, pair in by_set.items()}
+    pair_sets = [name for name in view.sets if name in pair_counts]
     further_titles = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in view.metrics(s)))
     infos = {info['name']: info['images'] for info in board['sets'].values() if info['scale'] == scale}
     # A board of published rows alone has measured no set: then all that were published, the fullest one first.
@@ -104,8 +102,8 @@ def _section(
         'plots': plots,
         'default_set': default_set,
         'pair_sets': pair_sets,
-        'pair_counts': {pair['set']: pair['images'] for pair in pairs},
-        'pairs': [(key, [found.get(name) for name in pair_sets]) for key, found in by_names.items()],
+        'pair_counts': pair_counts,
+        'pairs': [(key, [found.get(name) for name in pair_sets]) for key, found in pairs.items()],
         'names': names,
         'best': _two_best(view, names, default_set),
         'images': [_shown(p, captions[i]) for i, p in enumerate(images) if p['scale'] == scale],
@@ -121,18 +119,12 @@ def _two_best(view: v.ScaleView, names: list[str], set_name: str | None) -> list
     return (ranked + ranked)[:2]
 
 
-def _cost_table(view: v.ScaleView) -> tuple[list[str], list[tuple[v.Row, list[tuple[float | None, str]]]]]:
-    rows = [row for row in view.rows if row.get('params') is not None]
-    columns = [column for column in v.COST_COLUMNS if any(column.value(row) is not None for row in rows)]
-    return [column.title for column in columns], [(row, [(c.value(row), c.text(row)) for c in columns]) for row in rows]
-
-
 def _plots(view: v.ScaleView, set_name: str) -> tuple[list[str], int]:
     """A drawing for each cost that two entries have, and how many entries have a quality on this set."""
     metric = view.metrics(set_name)[0]
     cells = [view.quality.get((index, set_name, metric), v.Cell('–')) for index in range(len(view.rows))]
     drawings = []
-    for title, cost in _COSTS.values():
+    for title, cost in _COSTS.items():
         points = [
             Point(x, cell.value, row['name'], row['source'], index % COLOURS)
             for index, (row, cell) in enumerate(zip(view.rows, cells, strict=True))

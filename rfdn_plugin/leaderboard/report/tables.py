@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,12 @@ def print_board(board: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Table:
-    costs = {'params': 'Params', 'conv_macs_hr720': 'M-adds', 'latency_ms': 'ms'}
-    costs = {key: title for key, title in costs.items() if view.has(key)}
+    costs: dict[str, tuple[str, Callable[[Any], str]]] = {
+        'params': ('Params', v.count),
+        'conv_macs_hr720': ('M-adds', lambda macs: v.multi_adds(macs).replace(' ', '')),
+        'latency_ms': ('ms', '{0[median]:.1f}'.format),
+    }
+    costs = {key: column for key, column in costs.items() if view.has(key)}
     sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
     # Room for a figure under each name; a name may lose letters where it is short, for then it can still be told.
     needed = accumulate(len(name) + 3 if len(name) > 8 else 7 for name in sets)
@@ -54,7 +59,7 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
     if hidden:
         table.caption = f'No room here for {escape(", ".join(hidden))}: see leaderboard.md.'
     table.add_column('Entry', overflow='fold', min_width=12)
-    for title in costs.values():
+    for title, _ in costs.values():
         table.add_column(title, justify='right', no_wrap=True)
     for name in sets:
         table.add_column(escape(name), justify='right', no_wrap=True)
@@ -68,18 +73,12 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
             name = f'[italic]{name}[/italic] [dim](published)[/dim]'
         elif row.get('weights_state') == 'raw weights':
             name += ' [dim](raw)[/dim]'
-        cells = [_cost(row, key) for key in costs]
+        cells = ['–' if row.get(key) is None else text(row[key]) for key, (_, text) in costs.items()]
         qualities = [
             '[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, s, one_line) for s in sets
         ]
         table.add_row(name, *cells, *qualities)
     return table
-
-
-def _cost(row: v.Row, key: str) -> str:
-    if key == 'params':
-        return v.count(row.get('params'))
-    return v.milliseconds(row) if key == 'latency_ms' else v.multi_adds(row.get(key)).replace(' ', '')
 
 
 def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bool) -> str:
@@ -103,7 +102,7 @@ def markdown(board: dict[str, Any]) -> str:
         view = v.view(board, scale)
         parts += [f'## x{scale}', _markdown_quality_table(view), _markdown_list(view.notes)]
         parts += [
-            part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, scale)) if part
+            part for part in (_markdown_costs(view), _markdown_further(view), _markdown_pairs(board, view)) if part
         ]
         if sources := v.citations(view.rows):
             parts.append(
@@ -137,14 +136,11 @@ def _markdown_quality_table(view: v.ScaleView) -> str:
 
 
 def _markdown_costs(view: v.ScaleView) -> str:
-    rows = [row for row in view.rows if row.get('params') is not None]
-    columns = [column for column in v.COST_COLUMNS if any(column.value(row) is not None for row in rows)]
-    if len(columns) < 3:  # parameters and multi-adds stand in the table above
+    titles, rows = view.costs()
+    if len(titles) < 3:  # parameters and multi-adds stand in the table above
         return ''
-    table = _markdown_table(
-        ['Cost', *(column.title for column in columns)],
-        [[_markdown_name(row), *(column.text(row) for column in columns)] for row in rows],
-    )
+    lines = [[_markdown_name(row), *(cell.text for cell in cells)] for row, cells in rows]
+    table = _markdown_table(['Cost', *titles], lines)
     return f'{table}\n\n{_markdown_list(view.cost_notes)}'
 
 
@@ -190,22 +186,25 @@ def _markdown_cell(cell: v.Cell | None) -> str:
     return text + ('≈' if cell.ties else '')
 
 
-def _markdown_pairs(board: dict[str, Any], scale: int) -> str:
-    pairs = [pair for pair in board['comparisons'] if pair['scale'] == scale]
+def _markdown_pairs(board: dict[str, Any], view: v.ScaleView) -> str:
+    pairs = v.pairs_of(board, view.scale)
     if not pairs:
         return ''
-    sets = list(dict.fromkeys(pair['set'] for pair in pairs))
-    by_names: dict[tuple[str, str], dict[str, str]] = {}
-    for pair in pairs:
-        text = f'{pair["difference"]:+.3f} [{pair["low"]:+.3f}, {pair["high"]:+.3f}]{" ≈" * pair["crosses_zero"]}'
-        by_names.setdefault((pair['a'], pair['b']), {})[pair['set']] = text
+    sets = [name for name in view.sets if any(name in by_set for by_set in pairs.values())]
     lines = [f'| First − second (dB) | {" | ".join(sets)} |', f'| :-- {"| --: " * len(sets)}|']
-    for (a, b), texts in by_names.items():
-        lines.append(f'| {_plain(a)} − {_plain(b)} | {" | ".join(texts.get(name, "–") for name in sets)} |')
+    for (a, b), by_set in pairs.items():
+        cells = [_markdown_difference(by_set.get(name)) for name in sets]
+        lines.append(f'| {_plain(a)} − {_plain(b)} | {" | ".join(cells)} |')
     summary = (
         f'Mean difference in PSNR-Y per image with its {board["confidence"]:.0%} interval; ≈ where it contains zero'
     )
     return f'<details><summary>{summary}</summary>\n\n' + '\n'.join(lines) + '\n\n</details>'
+
+
+def _markdown_difference(pair: dict[str, Any] | None) -> str:
+    if pair is None:
+        return '–'
+    return f'{pair["difference"]:+.3f} [{pair["low"]:+.3f}, {pair["high"]:+.3f}]{" ≈" * pair["crosses_zero"]}'
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from rfdn_plugin.leaderboard.measure.complexity import MULTI_ADDS_NOTE
@@ -58,6 +58,21 @@ class ScaleView:
 
     def has(self, key: str) -> bool:
         return any(row.get(key) is not None for row in self.rows)
+
+    def costs(self) -> tuple[list[str], list[tuple[Row, list[Cell]]]]:
+        """The cost table: the titles of the columns that hold a figure, and each row whose parameters are known."""
+        rows = [row for row in self.rows if row.get('params') is not None]
+        columns = [column for column in COST_COLUMNS if any(column.find(row) is not None for row in rows)]
+        return [column.title for column in columns], [(row, [c.cell(row) for c in columns]) for row in rows]
+
+
+def pairs_of(board: dict[str, Any], scale: int) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """The comparisons of a scale: by the names of the two entries, then by set."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for pair in board['comparisons']:
+        if pair['scale'] == scale:
+            found.setdefault((pair['a'], pair['b']), {})[pair['set']] = pair
+    return found
 
 
 def scales(board: dict[str, Any]) -> list[int]:
@@ -190,10 +205,6 @@ def _cost_notes(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def figure(value: float | None, decimals: int, missing: str = '–') -> str:
-    return missing if value is None else f'{value:.{decimals}f}'
-
-
 def count(value: int | None) -> str:
     """A count of parameters as the field writes it: 433K, 10.9M."""
     if value is None:
@@ -205,71 +216,67 @@ def multi_adds(value: int | None) -> str:
     return '–' if value is None else f'{value / 1e9:.2f} G'
 
 
-def milliseconds(row: Row) -> str:
-    timing = row.get('latency_ms')
-    return '–' if not timing else f'{timing["median"]:.1f}'
+def at(*keys: str) -> Callable[[Row], Any]:
+    """A function that finds what stands under these keys in a row, None where there is nothing."""
 
+    def find(row: Row) -> Any:
+        for key in keys:
+            row = (row or {}).get(key)  # type: ignore[assignment]
+        return row
 
-def run_by(row: Row) -> str:
-    """The backend and precision of an entry that has them: 'openvino bf16'."""
-    return f'{row["backend"]} {row["precision"]}' if row.get('backend') else '–'
-
-
-def ntire_score(row: Row, year: str) -> str:
-    """The score; in brackets where it is the complexity part alone."""
-    score = (row.get('ntire_scores') or {}).get(year)
-    if score is None:
-        return '–'
-    return f'{score["score"]:.2f}' if score['complete'] else f'({score["score"]:.2f})'
+    return find
 
 
 class CostColumn(NamedTuple):
-    """A column of the cost table: its title, the value to sort by, and the text to show."""
+    """A column of the cost table: its title, what it finds in a row, how that is written, and what it is sorted by."""
 
     title: str
-    value: Callable[[Row], float | None]
-    text: Callable[[Row], str]
+    find: Callable[[Row], Any]
+    text: Callable[[Any], str]
+    number: Callable[[Any], float] = float
+
+    def cell(self, row: Row) -> Cell:
+        found = self.find(row)
+        return Cell('–') if found is None else Cell(self.text(found), self.number(found))
 
 
-def _nested(section: str, key: str, unit: float, decimals: int, suffix: str = '') -> dict[str, Callable[[Row], Any]]:
-    def value(row: Row) -> float | None:
-        return (row.get(section) or {}).get(key)
-
-    def text(row: Row) -> str:
-        figure = value(row)
-        return '–' if figure is None else f'{figure / unit:.{decimals}f}{suffix}'
-
-    return {'value': value, 'text': text}
+def _giga(value: int) -> str:
+    return f'{value / 1e9:.4f} G'
 
 
-def _score_value(row: Row, year: str) -> float | None:
-    return ((row.get('ntire_scores') or {}).get(year) or {}).get('score')
+def _mega(value: int) -> str:
+    return f'{value / 1e6:.2f} M'
 
 
-def _latency_text(row: Row) -> str:
-    timing = row.get('latency_ms')
-    return f'{timing["median"]:.1f} ({timing["p10"]:.1f}–{timing["p90"]:.1f})' if timing else '–'
-
+_latency = '{0[median]:.1f} ({0[p10]:.1f}–{0[p90]:.1f})'.format
 
 COST_COLUMNS = [
+    CostColumn('Params', at('params'), '{:,}'.format, int),
+    CostColumn('Multi-adds', at('conv_macs_hr720'), multi_adds, int),
+    CostColumn('NTIRE FLOPs', at('ntire', 'flops'), _giga, int),
+    CostColumn('Activations', at('ntire', 'activations'), _mega, int),
+    CostColumn('Convs', at('ntire', 'convs'), str, int),
+    CostColumn('mmengine FLOPs', at('mmengine', 'flops'), _giga, int),
+    CostColumn('mmengine acts', at('mmengine', 'activations'), _mega, int),
     CostColumn(
-        'Params', lambda row: row.get('params'), lambda row: '–' if row.get('params') is None else f'{row["params"]:,}'
+        'Latency, ms (p10–p90)',
+        at('latency_ms'),
+        '{0[median]:.1f} ({0[p10]:.1f}–{0[p90]:.1f})'.format,
+        itemgetter('median'),
     ),
     CostColumn(
-        'Multi-adds', lambda row: row.get('conv_macs_hr720'), lambda row: multi_adds(row.get('conv_macs_hr720'))
+        'Run by', lambda row: row if row.get('backend') else None, '{0[backend]} {0[precision]}'.format, lambda _: 0.0
     ),
-    CostColumn('NTIRE FLOPs', **_nested('ntire', 'flops', 1e9, 4, ' G')),
-    CostColumn('Activations', **_nested('ntire', 'activations', 1e6, 2, ' M')),
-    CostColumn('Convs', **_nested('ntire', 'convs', 1, 0)),
-    CostColumn('mmengine FLOPs', **_nested('mmengine', 'flops', 1e9, 4, ' G')),
-    CostColumn('mmengine acts', **_nested('mmengine', 'activations', 1e6, 2, ' M')),
-    CostColumn('Latency, ms (p10–p90)', lambda row: (row.get('latency_ms') or {}).get('median'), _latency_text),
-    CostColumn('Run by', lambda row: None if row.get('backend') is None else 0.0, lambda row: run_by(row)),
-    CostColumn(
-        'Peak memory, MiB', lambda row: row.get('peak_memory_mb'), lambda row: figure(row.get('peak_memory_mb'), 0)
-    ),
+    CostColumn('Peak memory, MiB', at('peak_memory_mb'), '{:.0f}'.format),
     *(
-        CostColumn(f'NTIRE {year} score', partial(_score_value, year=year), partial(ntire_score, year=year))
+        CostColumn(
+            f'NTIRE {year} score',
+            at('ntire_scores', year),
+            lambda found: ('{:.2f}' if found['complete'] else '({:.2f})').format(
+                found['score']
+            ),  # bracketed: without the runtime
+            itemgetter('score'),
+        )
         for year in ('2024', '2025', '2026')
     ),
 ]
