@@ -84,26 +84,19 @@ def _shrink_rows(image: np.ndarray, factor: int, border: Border) -> np.ndarray:
         for place, kernel in enumerate(kernels):
             taps = groups[start : start + count + 3, place * width : (place + 1) * width]
             delta = _TIE_BREAK if place == 0 else 0
-            part = _filter_rows(taps, kernel, depth, delta)
+            part = cv2.filter2D(taps, depth, kernel, anchor=(0, 0), delta=delta, borderType=cv2.BORDER_REPLICATE)[
+                :count
+            ]
             if total is None:
                 total = part
             elif place < factor - 1:
                 cv2.add(total, part, dst=total)
             else:
-                result[start : start + count] = _divided_sum(total, 1 / divisor, part, 1 / divisor)
+                # Not cv2.multiply by a number: for arrays of one or four elements it takes the number for a vector.
+                result[start : start + count] = cv2.addWeighted(
+                    total, 1 / divisor, part, 1 / divisor, 0, dtype=cv2.CV_8U
+                )
     return result.reshape(rows, *image.shape[1:])
-
-
-def _filter_rows(taps: np.ndarray, kernel: np.ndarray, depth: int, delta: float) -> np.ndarray:
-    """Each row and those below it weighed by `kernel`, plus `delta`; for every row that has all of them below it."""
-    rows = taps.shape[0] - len(kernel) + 1
-    return cv2.filter2D(taps, depth, kernel, anchor=(0, 0), delta=delta, borderType=cv2.BORDER_REPLICATE)[:rows]
-
-
-def _divided_sum(first: np.ndarray, alpha: float, second: np.ndarray, beta: float) -> np.ndarray:
-    """`first * alpha + second * beta`, rounded to nearest and clipped to uint8."""
-    # Not cv2.multiply by a number: for arrays of one or four elements it takes the number for a vector.
-    return cv2.addWeighted(first, alpha, second, beta, 0, dtype=cv2.CV_8U)
 
 
 @lru_cache
@@ -111,13 +104,10 @@ def _shrink_kernels(factor: int) -> tuple[list[np.ndarray], int, int, int]:
     """For each place in a group of `factor` rows its four weights, the rows padded before, the divisor, the depth."""
     # Row 0 is centred at (factor - 1) / 2 and reaches less than 2 * factor to either side. An odd factor needs one tap
     # fewer than 4 * factor: its last weight is zero.
-    before = 2 * factor - (factor + 1) // 2 if factor % 2 == 0 else 2 * factor - 1 - (factor - 1) // 2
+    before = 3 * factor // 2
     distances = (np.arange(4 * factor) - before - (factor - 1) / 2) / factor
     weights = np.rint(cubic(distances) * 16 * factor**3)
-    kernel_type, depth = _precision(factor)
+    exact = factor <= _LARGEST_FLOAT32_FACTOR
+    kernel_type, depth = (np.float32, cv2.CV_32F) if exact else (np.float64, cv2.CV_64F)
     kernels = [weights[place::factor, None].astype(kernel_type) for place in range(factor)]
     return kernels, before, int(weights.sum()), depth
-
-
-def _precision(factor: int) -> tuple[type, int]:
-    return (np.float32, cv2.CV_32F) if factor <= _LARGEST_FLOAT32_FACTOR else (np.float64, cv2.CV_64F)

@@ -30,7 +30,6 @@ from rfdn_plugin.data.raw_formats import (
     Tiff,
     begins_like_an_image,
     decode_pnm,
-    png_transparent_grey,
     scaled,
 )
 from rfdn_plugin.data.stored import DECODER_ERRORS, StoredImage, orientation_of, profile_of, resolution_of, turned
@@ -248,7 +247,9 @@ def _decode(data: bytes, header: Image.Image) -> _Pixels:
     if decoded.ndim == 2:
         if header.format == 'PNG' and 'transparency' in header.info:
             opaque = np.iinfo(decoded.dtype).max
-            alpha = np.where(decoded == png_transparent_grey(data), 0, opaque).astype(decoded.dtype)
+            level, bits = header.info['transparency'], data[24]  # the level that is transparent, as it is stored
+            level = level * 255 // (2**bits - 1) if bits in (2, 4) else level
+            alpha = np.where(decoded == level, 0, opaque).astype(decoded.dtype)
             return decoded, alpha, [*notices, 'alpha']
         return decoded, None, notices
     alpha = None

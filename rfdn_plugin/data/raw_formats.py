@@ -186,19 +186,3 @@ def _raw_values(data: bytes, start: int, kind: int, height: int, row: int, large
     kind_of_value = np.dtype('>u2' if largest > 255 else 'u1')
     available = max(len(data) - start, 0) // kind_of_value.itemsize
     return np.frombuffer(data, kind_of_value, min(height * row, available), start)
-
-
-# --- PNG -------------------------------------------------------------------------------------------------------------
-def png_transparent_grey(data: bytes) -> int | None:
-    """The grey level that a greyscale PNG declares transparent, as it is decoded (0..255, or 0..65535 of 16 bits)."""
-    position = len(PNG_SIGNATURE)
-    bits = data[position + 16] if len(data) > position + 16 else 8
-    while position + 10 <= len(data):
-        length, kind = struct.unpack_from('>I4s', data, position)
-        if kind == b'tRNS':
-            (level,) = struct.unpack_from('>H', data, position + 8)
-            return level * 255 // (2**bits - 1) if bits < 8 else level
-        if kind == b'IDAT':
-            return None
-        position += 12 + length
-    return None

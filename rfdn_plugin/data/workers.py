@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import cv2
 
@@ -45,6 +47,24 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
+
+
+def in_order(
+    pool: ProcessPoolExecutor, function: Callable, jobs: Iterable[tuple], ahead: int
+) -> Iterator[tuple[tuple, Any]]:
+    """Each job (the arguments of `function`) with its result, in the order of the jobs.
+
+    `ahead` jobs at most are handed out or finished and not asked for: enough to keep the workers busy, few enough to
+    bound the memory.
+    """
+    waiting: deque[tuple[tuple, Future]] = deque()
+    for job in jobs:
+        waiting.append((job, pool.submit(function, *job)))
+        if len(waiting) > ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for job, future in waiting:
+        yield job, future.result()
 
 
 def _start_worker(initialize: Callable | None, arguments: tuple) -> None:

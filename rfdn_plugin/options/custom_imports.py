@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from rfdn_plugin.options.base import Section
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, first_line
 
 KEY = 'custom_imports'
 
@@ -49,12 +49,8 @@ def import_modules(custom: CustomImports | None) -> None:
             importlib.import_module(name)
         except Exception as error:  # somebody else's code runs here
             if custom.allow_failed_imports:
-                print(f'{KEY}: goes on without {name} ({_line(error)}).', file=sys.stderr)
+                print(f'{KEY}: goes on without {name} ({first_line(error)}).', file=sys.stderr)
                 continue
             missing = isinstance(error, ModuleNotFoundError)
             cure = 'install it, or add its folder to PYTHONPATH' if missing else 'correct it'
-            raise RFDNError(f'{KEY}: cannot import {name} ({_line(error)}): {cure}.') from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+            raise RFDNError(f'{KEY}: cannot import {name} ({first_line(error)}): {cure}.') from error

@@ -22,7 +22,7 @@ from rfdn_plugin.options.models import has_open_options
 from rfdn_plugin.options.renamed import use_new_names
 from rfdn_plugin.options.whole import TestOptions, TrainingOptions
 from rfdn_plugin.options.yaml_io import apply_overrides, list_problems, read_yaml
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, first_line
 
 __all__ = ['TestOptions', 'TrainingOptions', 'load_test_options', 'load_training_options', 'unchecked_parts']
 
@@ -82,9 +82,8 @@ def _load(schema: type[BaseModel], path: str | Path, overrides: Sequence[str]) -
     except RFDNError as error:
         raise RFDNError(f'{path}: {error}') from error
     except Exception as error:  # what the options name may be anybody's code, and its arguments anything
-        reason = (str(error).strip() or 'without a word').splitlines()[0].rstrip('.')
         key = _key_that_fails(schema, content)
-        raise RFDNError(f'{path}: {key}: {type(error).__name__} ({reason}): correct its values.') from error
+        raise RFDNError(f'{path}: {key}: {type(error).__name__} ({first_line(error)}): correct its values.') from error
     for place in further:
         _section_of(options, place)[place[-1]] = _section_of(content, place)[place[-1]]
     if options['model_type'] == 'SwinIRModel' and 'window_size' not in options['network_g']:

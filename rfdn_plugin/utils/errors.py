@@ -36,3 +36,17 @@ def explain(error: OSError) -> str:
     where = f'{error.filename}: ' if error.filename else ''
     cure = f': {_CURES[error.errno]}' if error.errno in _CURES else ''
     return f'{where}{what}{cure}.'
+
+
+def first_line(error: BaseException) -> str:
+    """The text of an exception in one line without a full stop; its type where it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+
+
+def describe(error: Exception) -> str:
+    """An exception in a line without a full stop: its text, with its type where the text says little alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return explain(error).rstrip('.')
+    text = first_line(error)
+    is_meant_for_people = isinstance(error, RFDNError | ValueError | OSError | NotImplementedError)
+    return text if is_meant_for_people or text == type(error).__name__ else f'{type(error).__name__}: {text}'

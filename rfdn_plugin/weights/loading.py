@@ -10,7 +10,7 @@ import torch
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.archs.network import UpscalingNetwork
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.weights.checkpoint import read_checkpoint
+from rfdn_plugin.weights.checkpoint import Checkpoint, read_checkpoint
 from rfdn_plugin.weights.identify import Identity, identify
 
 
@@ -50,12 +50,14 @@ def identify_file(path: str | Path, *, param_key: str | None = None, **named: An
 
 def build_network(identity: Identity) -> UpscalingNetwork:
     """The network of `identity` with its weights, in eval mode."""
-    tensors = {name: tensor.float() for name, tensor in identity.checkpoint.tensors.items()}
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise RFDNError(
-                f'{identity.checkpoint.path}: {name} holds values that are not finite: take an earlier checkpoint.'
-            )
+    check_finite(identity.checkpoint)
     network = NETWORKS[identity.type](**identity.arguments)
-    network.load_state_dict(tensors, strict=True)
+    network.load_state_dict({name: tensor.float() for name, tensor in identity.checkpoint.tensors.items()}, strict=True)
     return network.eval()
+
+
+def check_finite(checkpoint: Checkpoint) -> None:
+    """Raise RFDNError, naming the tensor, where weights hold values that are not finite."""
+    for name, tensor in checkpoint.tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RFDNError(f'{checkpoint.path}: {name} holds values that are not finite: take an earlier checkpoint.')

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from rfdn_plugin.data.prepare.encoding import encode
 from rfdn_plugin.data.prepare.sources import Source, digest_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec
 from rfdn_plugin.data.prepare.tiles import Tile, tiles_of
-from rfdn_plugin.data.workers import worker_pool
+from rfdn_plugin.data.workers import in_order, worker_pool
 
 # An image's record (a line of images.jsonl), and its encoded sub-images by scale, 1 for HR.
 Result = tuple[dict, Mapping[int, Sequence[bytes | memoryview]]]
@@ -38,13 +36,8 @@ def work_through(
         RFDNError: A worker died.
     """
     with worker_pool(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for job in jobs:
-            waiting.append(pool.submit(_work_on, *job))
-            if len(waiting) > workers + 1:  # enough to keep them busy, few enough to bound the memory
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for _, result in in_order(pool, _work_on, jobs, workers + 1):
+            yield result
 
 
 # --- one image ---------------------------------------------------------------------------------------------------

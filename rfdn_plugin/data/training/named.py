@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
 
 from rfdn_plugin.data.training.dataset import FastPairedImageDataset
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, describe
 
 
 def _read(dataset: Any, read: Callable[[int], Any], index: int) -> Any:
@@ -35,18 +36,18 @@ def _reason(dataset: Any, index: int, error: Exception) -> str:
         {key.removesuffix('_path'): path for key, path in paths.items()} if isinstance(paths, dict) else {'lq': paths}
     )
     if dataset.file_client is None:  # the database could not be opened
-        return _line(error)
+        return describe(error)
     for which, path in pair.items():
         folder = dataset.opt.get(f'dataroot_{which}')
         try:
             value = dataset.file_client.get(path, which)
         except Exception as unread:
-            return f'{path} in {folder} cannot be read ({_line(unread)}): is it still there?'
+            return f'{path} in {folder} cannot be read ({describe(unread)}): is it still there?'
         if value is None:
             return f'{folder} lacks entry {path}: see rfdn verify {folder}'
         if _is_damaged(value):
             return f'{path} in {folder} cannot be decoded: replace it; rfdn verify {folder} finds others'
-    return f'{", ".join(map(str, pair.values()))}: {_line(error)}'
+    return f'{", ".join(map(str, pair.values()))}: {describe(error)}'
 
 
 def _is_damaged(value: bytes) -> bool:
@@ -54,38 +55,19 @@ def _is_damaged(value: bytes) -> bool:
     return content.size == 0 or cv2.imdecode(content, cv2.IMREAD_COLOR) is None
 
 
-def _line(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-    return text if isinstance(error, OSError | ValueError) else f'{type(error).__name__}: {text}'
+def _named(base: Any) -> Any:
+    """A class whose samples are those of `base`, its only base: a dataset that is made already can take it on."""
+
+    def sample(dataset: Any, index: int) -> Any:
+        return _read(dataset, functools.partial(base.__getitem__, dataset), index)
+
+    return type(f'Named{base.__name__}', (base,), {'__getitem__': sample, '__module__': __name__})
 
 
-# One base each: a dataset that is made already can take such a class on.
-class NamedPairedImageDataset(PairedImageDataset):
-    """BasicSR's `PairedImageDataset`, sample for sample."""
-
-    def __getitem__(self, index: int) -> Any:
-        return _read(self, super().__getitem__, index)
-
-
-class NamedFastPairedImageDataset(FastPairedImageDataset):
-    """Our dataset, sample for sample."""
-
-    def __getitem__(self, index: int) -> Any:
-        return _read(self, super().__getitem__, index)
-
-
-class NamedSingleImageDataset(SingleImageDataset):
-    """BasicSR's `SingleImageDataset`, sample for sample."""
-
-    def __getitem__(self, index: int) -> Any:
-        return _read(self, super().__getitem__, index)
-
-
-_NAMED = {
-    FastPairedImageDataset: NamedFastPairedImageDataset,
-    PairedImageDataset: NamedPairedImageDataset,
-    SingleImageDataset: NamedSingleImageDataset,
-}
+NamedPairedImageDataset = _named(PairedImageDataset)
+NamedFastPairedImageDataset = _named(FastPairedImageDataset)
+NamedSingleImageDataset = _named(SingleImageDataset)
+_NAMED = {cls.__base__: cls for cls in (NamedPairedImageDataset, NamedFastPairedImageDataset, NamedSingleImageDataset)}
 
 
 def naming(dataset: Any) -> Any:

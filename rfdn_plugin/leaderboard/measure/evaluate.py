@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rfdn_plugin.data.workers import worker_pool
+from rfdn_plugin.data.workers import in_order, worker_pool
 from rfdn_plugin.leaderboard.measure.cache import Cache
 from rfdn_plugin.leaderboard.measure.complexity import measure, measure_onnx
 from rfdn_plugin.leaderboard.measure.entries import Entry, digest
@@ -19,7 +19,7 @@ from rfdn_plugin.leaderboard.measure.predictors import Predictor
 from rfdn_plugin.leaderboard.measure.probe import suspicion
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet, check_pair
 from rfdn_plugin.leaderboard.options import ExportedEntry
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, first_line
 from rfdn_plugin.utils.machine import available_cores
 from rfdn_plugin.utils.progress import progress
 
@@ -84,7 +84,7 @@ class Worker:
                 scores |= reference.further(sr, self.plan.metrics_of(self.plan.entries[label]))
                 results[label] = scores
             except Exception as error:  # whatever a stranger's model does, the other entries must finish
-                results[label] = f'{image.set_name}/{image.name}: {type(error).__name__}: {_first_line(error)}'
+                results[label] = f'{image.set_name}/{image.name}: {type(error).__name__}: {first_line(error)}'
         return results
 
     def probe(self, set_key: tuple[str, int], label: str) -> str | None:
@@ -92,7 +92,7 @@ class Worker:
         try:
             return suspicion(self.plan.entries[label], self.plan.sets[set_key].read(0), self.plan.device)
         except Exception as error:  # a stranger's model; it will be named when it is evaluated
-            return f'{type(error).__name__}: {_first_line(error)}'
+            return f'{type(error).__name__}: {first_line(error)}'
 
     def count(self, label: str, mmengine: bool) -> dict[str, Any] | str:
         """What `complexity.measure` gives for an entry, or what went wrong."""
@@ -104,7 +104,7 @@ class Worker:
                 return measure_onnx(entry.options.weights, entry.scale)
             return measure(entry.network(), entry.scale, mmengine=mmengine)
         except Exception as error:  # a stranger's model
-            return f'{type(error).__name__}: {_first_line(error)}'
+            return f'{type(error).__name__}: {first_line(error)}'
 
     def image(self, set_key: tuple[str, int], index: int, label: str, _key: str) -> np.ndarray:
         """Super-resolved image of an entry."""
@@ -112,10 +112,6 @@ class Worker:
 
     def check(self, set_key: tuple[str, int], index: int) -> dict[str, Any]:
         return check_pair(self.plan.sets[set_key], index)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ['no message'])[0]
 
 
 def limit_threads(threads: int) -> None:
@@ -148,25 +144,14 @@ class Pool:
         self._local = None if executor else Worker(plan)
 
     def run(self, method: str, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-        """(task, result) as they are finished; a task that raises stops the rest."""
+        """(task, result) in the order of the tasks; a task that raises stops the rest."""
         if self.executor is None:
             for task in tasks:
                 yield task, getattr(self._local, method)(*task)
             return
-        pending: dict[Future, tuple] = {}
-        remaining = iter(tasks)
-        try:
-            while True:
-                while len(pending) < 2 * self.workers and (following := next(remaining, None)) is not None:
-                    pending[self.executor.submit(_call, method, *following)] = following
-                if not pending:
-                    return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield pending.pop(future), future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+        calls = ((method, *task) for task in tasks)
+        for (_, *done), result in in_order(self.executor, _call, calls, 2 * self.workers):
+            yield tuple(done), result
 
 
 @contextmanager
@@ -222,16 +207,14 @@ def _summary(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[
 def evaluate(plan: Plan, pool: Pool, cache: Cache) -> Evaluation:
     """Measure what the cache does not have yet. An entry that fails is left out of the rest and named; others go on."""
     evaluation = Evaluation()
-    keys, tasks = {}, []
+    keys, found, tasks = {}, {}, []
     for set_key, test_set in plan.sets.items():
         labels = [label for label, entry in plan.entries.items() if entry.scale == test_set.scale]
         for label in labels:
             keys[label, set_key] = plan.key(plan.entries[label], test_set)
-            known = cache.lines(keys[label, set_key])
-            evaluation.scores[label, test_set.name] = {name: known[name] for name in test_set.names if name in known}
+            found[label, set_key] = cache.lines(keys[label, set_key])
         for index, name in enumerate(test_set.names):
-            missing = [label for label in labels if name not in evaluation.scores[label, test_set.name]]
-            if missing:
+            if missing := [label for label in labels if name not in found[label, set_key]]:
                 tasks.append((set_key, index, missing))
 
     def unfailed() -> Iterator[tuple]:
@@ -244,15 +227,11 @@ def evaluate(plan: Plan, pool: Pool, cache: Cache) -> Evaluation:
             if isinstance(result, str):
                 evaluation.failures.setdefault(label, result)
                 continue
-            evaluation.scores[label, set_key[0]][name] = result
+            found[label, set_key][name] = result
             cache.append(keys[label, set_key], name, result)
-    for test_set in plan.sets.values():  # back into the set's order, whatever the workers' was
-        for label, entry in plan.entries.items():
-            if entry.scale == test_set.scale:
-                scores = evaluation.scores[label, test_set.name]
-                evaluation.scores[label, test_set.name] = {
-                    name: scores[name] for name in test_set.names if name in scores
-                }
+    for (label, set_key), scores in found.items():  # in the set's order, whatever the cache's is
+        names = [name for name in plan.sets[set_key].names if name in scores]
+        evaluation.scores[label, set_key[0]] = {name: scores[name] for name in names}
     return evaluation
 
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from rfdn_plugin.archs import NETWORKS, constructor_parameters
 from rfdn_plugin.leaderboard.measure.predictors import input_channels
 from rfdn_plugin.options.registry import check_name, registered
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, first_line
 from rfdn_plugin.weights.checkpoint import Checkpoint
+from rfdn_plugin.weights.loading import check_finite
 from rfdn_plugin.weights.matching import starting_state
 
 
@@ -98,7 +99,7 @@ def registered_network(checkpoint: Checkpoint, name: str, arguments: Mapping[str
         raise RFDNError(f'{name} cannot be built ({error}): give what it takes under `arguments`.') from error
     state, _ = starting_state(network, checkpoint, strict=True, resample=False)
     network.load_state_dict(state, strict=True)
-    check_finite(network, checkpoint.path)
+    check_finite(checkpoint)
     channels = arguments.get('num_in_ch', arguments.get('in_chans', input_channels(network)))
     multiple = _needed_multiple(network.eval(), name, channels, scale)
     return SizedNetwork(network, scale, channels, multiple=multiple)
@@ -120,7 +121,7 @@ def _needed_multiple(network: nn.Module, name: str, channels: int, scale: int) -
             with torch.inference_mode():
                 shape = network(torch.full((1, channels, height, width), 0.5)).shape
         except Exception as error:  # another package's network
-            problems.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+            problems.append(first_line(error))
             continue
         if shape[-2:] != (height * scale, width * scale):
             raise RFDNError(
@@ -149,14 +150,14 @@ def spandrel_network(checkpoint: Checkpoint) -> tuple[str, SizedNetwork]:
     try:
         model = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(checkpoint.tensors))
     except Exception as error:  # spandrel's own classes, and whatever an architecture raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise RFDNError(f'{checkpoint.path}: spandrel recognises no network in it ({reason}).') from error
     if not isinstance(model, spandrel.ImageModelDescriptor) or model.input_channels not in (1, 3):
         raise RFDNError(f'{checkpoint.path}: {model.architecture.name} does not enlarge single colour images.')
     needs = model.size_requirements
     name = model.architecture.id
     network = _FirstOutput(model.model)
-    check_finite(network, checkpoint.path)
+    check_finite(checkpoint)
     sized = SizedNetwork(network, model.scale, model.input_channels, max(needs.minimum, 1), max(needs.multiple_of, 1))
     return name, sized.eval()
 
@@ -171,10 +172,3 @@ class _FirstOutput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output = self.model(x)
         return output[0] if isinstance(output, tuple | list) else output
-
-
-def check_finite(network: nn.Module, path: object) -> None:
-    """Raise RFDNError, naming the tensor, where weights hold values that are not finite."""
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise RFDNError(f'{path}: {name} holds values that are not finite: take an earlier checkpoint.')

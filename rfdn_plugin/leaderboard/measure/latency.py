@@ -20,7 +20,7 @@ from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.evaluate import limit_threads
 from rfdn_plugin.leaderboard.measure.predictors import input_channels
 from rfdn_plugin.leaderboard.options import LatencyOptions
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, first_line
 from rfdn_plugin.utils.progress import progress
 
 MEGABYTE = 1 << 20
@@ -55,7 +55,7 @@ def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: s
                 runners[entry.label]()
         except Exception as error:  # a stranger's model, or a precision that a device lacks: the others are timed
             runners.pop(entry.label, None)
-            results[entry.label] = f'{type(error).__name__}: {(str(error).splitlines() or ["no message"])[0]}'
+            results[entry.label] = f'{type(error).__name__}: {first_line(error)}'
     times: dict[str, list[float]] = {label: [] for label in runners}
     for _ in progress(range(options.runs), description='timing', unit='rounds'):
         for label, run in runners.items():

@@ -160,36 +160,21 @@ def _label(point: Point, x: float, y: float, taken: list[Box], size: Size) -> st
     """The name, where it covers least: beside its point, or further off at the end of a line; `taken` grows by its place."""
     text = point.label if len(point.label) <= 24 else point.label[:23] + '…'
     width = len(text) * _LETTER
-    gap = _RADIUS + 4
+    beside = _RADIUS + 4
+    places = [
+        (reach > beside, anchor, left, y + 4 + down * reach)
+        for reach in (beside, 24, 40, 56, 72, 88)
+        for anchor, left in (('start', x + reach), ('end', x - reach - width))
+        for down in (0, -1, 1, -0.5, 0.5)
+    ]
+    places += [(False, 'middle', x - width / 2, y + down) for down in (-beside, beside + _FONT)]
     candidates = []
-    beside = [
-        ('start', x + gap, y + 4),
-        ('end', x - gap - width, y + 4),
-        ('middle', x - width / 2, y - gap),
-        ('middle', x - width / 2, y + gap + _FONT - 3),
-        ('start', x + gap, y - gap - 4),
-        ('end', x - gap - width, y - gap - 4),
-        ('start', x + gap, y + gap + _FONT),
-        ('end', x - gap - width, y + gap + _FONT),
-        ('middle', x - width / 2, y - gap - 14),
-        ('middle', x - width / 2, y + gap + _FONT + 11),
-    ]
-    further = [
-        (anchor, left + step * across, y + 4 + step * down)
-        for step in (24, 40, 56, 72, 88)
-        for anchor, left, across in (('start', x, 1), ('end', x - width, -1))
-        for down in (-1, -0.5, 0, 0.5, 1)
-    ]
-    for number, (anchor, left, baseline) in enumerate([*beside, *further]):
+    for is_far, anchor, left, baseline in places:
         box = Box(left, baseline - _FONT + 2, left + width, baseline + 2)
-        outside = (
-            width
-            * _FONT
-            * (box.left < LEFT or box.right > size.width or box.top < 0 or box.bottom > size.height - BOTTOM)
-        )
-        covered = sum(box.overlap(other) for other in taken) + outside
-        candidates.append((covered, number >= len(beside), anchor, box, baseline))
-    _, is_far, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[0])
+        inside = box.left >= LEFT and box.right <= size.width and box.top >= 0 and box.bottom <= size.height - BOTTOM
+        covered = sum(box.overlap(other) for other in taken) + (0 if inside else width * _FONT)
+        candidates.append((covered, is_far, anchor, box, baseline))
+    _, is_far, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[:2])
     taken.append(box)
     at = {'start': box.left, 'end': box.right, 'middle': (box.left + box.right) / 2}[anchor]
     line = ''

@@ -16,8 +16,7 @@ from rfdn_plugin.data.images import IMAGE_SUFFIXES, image_size
 from rfdn_plugin.data.lmdb import DATA_FILE, check_whole, shapes_of
 from rfdn_plugin.data.pairing import explain_sizes, fill_template, pair_names, stems_of
 from rfdn_plugin.options.datasets import SINGLE
-from rfdn_plugin.training.preflight.findings import describe
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, describe
 from rfdn_plugin.utils.text import some_of
 
 MOST_SIZES = 1000

@@ -11,7 +11,8 @@ import torch
 from rfdn_plugin.options.datasets import is_described
 from rfdn_plugin.options.registry import parameters, registered
 from rfdn_plugin.options.whole import SCALE_ARGUMENTS
-from rfdn_plugin.training.preflight.findings import Note, describe
+from rfdn_plugin.training.preflight.findings import Note
+from rfdn_plugin.utils.errors import describe
 
 if TYPE_CHECKING:
     from torch import nn

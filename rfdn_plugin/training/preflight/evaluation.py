@@ -14,8 +14,9 @@ import torch
 from rfdn_plugin.options.datasets import SINGLE
 from rfdn_plugin.options.registry import needs_reference, parameters, registered
 from rfdn_plugin.options.yaml_io import as_yaml
-from rfdn_plugin.training.preflight.findings import Note, describe
+from rfdn_plugin.training.preflight.findings import Note
 from rfdn_plugin.training.preflight.samples import Sample, read_sample
+from rfdn_plugin.utils.errors import describe
 
 if TYPE_CHECKING:
     from torch import nn

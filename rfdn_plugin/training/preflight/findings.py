@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.options.yaml_io import list_problems
-from rfdn_plugin.utils.errors import RFDNError, explain
+from rfdn_plugin.utils.errors import RFDNError, describe
 
 
 class Note(str):
@@ -58,12 +58,3 @@ class Findings:
             print(f'{path}: note: {note}', file=sys.stderr)
         if self.problems:
             raise RFDNError(list_problems(path, self.problems))
-
-
-def describe(error: Exception) -> str:
-    """An exception in a line without a full stop: its text, with its type where the text says little alone."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return explain(error).rstrip('.')
-    text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-    is_meant_for_people = isinstance(error, RFDNError | ValueError | OSError | NotImplementedError)
-    return text if is_meant_for_people or text == type(error).__name__ else f'{type(error).__name__}: {text}'

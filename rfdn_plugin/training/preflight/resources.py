@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfdn_plugin.options.datasets import is_described
-from rfdn_plugin.training.preflight.findings import Note, describe
+from rfdn_plugin.training.preflight.findings import Note
+from rfdn_plugin.utils.errors import describe
 from rfdn_plugin.utils.machine import choose_precision
 
 if TYPE_CHECKING:

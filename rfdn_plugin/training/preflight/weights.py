@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from rfdn_plugin.archs import NETWORKS, full_arguments
 from rfdn_plugin.options.datasets import SINGLE, is_described
 from rfdn_plugin.options.yaml_io import as_yaml
-from rfdn_plugin.training.preflight.findings import Note, describe
+from rfdn_plugin.training.preflight.findings import Note
 from rfdn_plugin.training.preflight.samples import Sample, read_sample
-from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.errors import RFDNError, describe
 from rfdn_plugin.weights.checkpoint import WRAPPERS, Checkpoint, read_checkpoint
 from rfdn_plugin.weights.identify.contradiction import COLOUR_ORDER, contradictions, unstated_arguments
 from rfdn_plugin.weights.matching import starting_state
