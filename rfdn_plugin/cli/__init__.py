@@ -29,6 +29,7 @@ from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
 )
 from rfdn_plugin.cli.registry import COMMANDS
 from rfdn_plugin.utils.errors import RFDNError, UsageError, explain
+from rfdn_plugin.utils.text import shown
 from rfdn_plugin.utils.version import __version__
 
 # The commands in the order of `rfdn --help`, by what they are for.
@@ -95,5 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure, text, code = error, 'stopped.', 128 + signal.SIGINT
     if args.debug:
         raise failure
+    text = '\n'.join(map(shown, text.split('\n')))  # an escape in a name would reach the terminal
     print(f'rfdn {args.command}: {text}', file=sys.stderr)
     return code

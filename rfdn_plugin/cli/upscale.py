@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rfdn_plugin.cli.arguments import add_identity, add_json, at_least_one, network_overrides, print_json
 from rfdn_plugin.cli.registry import Action, command
 from rfdn_plugin.utils.errors import UsageError
+from rfdn_plugin.utils.text import counted, shown
 
 if TYPE_CHECKING:
     from rfdn_plugin.deploy.files import Outcome
@@ -175,9 +176,9 @@ def _print(outcome: Outcome, jobs: Jobs, folder: Path) -> None:
         kinds = ', '.join(f'{count} x {kind}' for kind, count in jobs.ignored.most_common(5))
         print(f'left out, no images by their names: {kinds}')
     for path, reason in outcome.problems[:_MOST_LINES]:
-        print(f'{path}: {reason}', file=sys.stderr)
+        print(f'{shown(path)}: {reason}', file=sys.stderr)
     if len(outcome.problems) > _MOST_LINES:
         print(f'and {len(outcome.problems) - _MOST_LINES} more', file=sys.stderr)
     if outcome.problems:
-        total = len(jobs.images)
-        print(f'rfdn upscale: {len(outcome.problems)} of {total} images have no result, named above.', file=sys.stderr)
+        total = counted(len(jobs.images), 'image')
+        print(f'rfdn upscale: {len(outcome.problems)} of {total} without a result, named above.', file=sys.stderr)

@@ -36,7 +36,7 @@ POLICY: dict[str, tuple[str, str]] = {
     'side-file': ('skip', 'side file of an operating system'),
     'folder': ('skip', 'a folder'),
     'special-file': ('skip', 'not a file: a FIFO, a socket or a device'),
-    'unreadable': ('skip', 'cannot be opened'),
+    'unreadable': ('skip', 'cannot be opened: see its permissions, and where a link leads'),
     'too-small': ('skip', 'a side is below one LR pixel, or below --min-size'),
     'lr-mismatch': ('skip', 'the given LR has not the size of the HR divided by the scale'),
     'lr-without-hr': ('skip', 'a given LR for which there is no HR'),

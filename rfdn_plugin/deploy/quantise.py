@@ -33,6 +33,7 @@ from rfdn_plugin.deploy.backends.openvino_backend import OpenVinoRunner
 from rfdn_plugin.deploy.export.openvino_model import openvino_model
 from rfdn_plugin.deploy.export.pattern import pattern
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import counted
 from rfdn_plugin.weights.transfer.run import FitImages
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _part(low: Tensor, high: Tensor, scale: int) -> Pair:
 def _split(pairs: list[Pair]) -> tuple[list[np.ndarray], list[Pair]]:
     check = pairs[2::3]
     if not check:
-        raise RFDNError(f'{len(pairs)} images are too few to calibrate and to check: give 3 at least, better 40.')
+        raise RFDNError(f'{counted(len(pairs), "image")} to calibrate and to check: give 3 at least, better 40.')
     return [low for at, (low, _) in enumerate(pairs) if at % 3 != 2], check
 
 

@@ -87,7 +87,8 @@ def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
         try:
             section[leaf] = yaml.load(value, Loader=_Loader)
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
-            raise RFDNError(f'--force_yml {entry}: {value!r} is no YAML value.') from error
+            cure = f'write text in quotes of its own, {leaf}="\'...\'"'
+            raise RFDNError(f'--force_yml {entry}: {value!r} is no YAML value: {cure}.') from error
 
 
 def as_yaml(value: Any) -> str:

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,20 +133,11 @@ def _is_to_test(options: dict[str, Any], args: argparse.Namespace, held: context
     preflight.check_test(options).report(args.opt)
 
 
-@contextlib.contextmanager
-def _locked(parent: str, name: str) -> Iterator[Lock]:
+def _locked(parent: str, name: str) -> Lock:
     """The lock of a folder below the working directory, beside it, since BasicSR renames the folder itself."""
     from rfdn_plugin.utils.lock import Lock
 
-    folder = Path(parent)
-    was_there = folder.is_dir()
-    try:
-        with Lock(folder / f'.{name}.lock', str(folder / name), 'choose another name') as lock:
-            yield lock
-    finally:
-        if not was_there:
-            with contextlib.suppress(OSError):  # not empty: something was made
-                folder.rmdir()
+    return Lock(Path(parent, f'.{name}.lock'), str(Path(parent, name)), 'choose another name')
 
 
 def _is_finished(options: dict[str, Any]) -> bool:

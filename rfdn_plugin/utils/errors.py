@@ -27,6 +27,8 @@ _CURES = {
     errno.ENOTDIR: 'name a folder before the last part of the path',
     errno.EEXIST: 'name another place',
     errno.ENOENT: 'check the path',
+    errno.ELOOP: 'remove the link, which leads to itself',
+    errno.ENAMETOOLONG: 'take a shorter name',
 }
 
 

@@ -54,6 +54,7 @@ class Lock:
         self.path = Path(path)
         self.what, self.cure = what, cure
         self._owner: Owner | None = None
+        self._made: list[Path] = []
         self._released = threading.Event()
 
     def __enter__(self) -> Lock:
@@ -72,7 +73,7 @@ class Lock:
             RFDNError: Another process holds it; the message names its host and number.
             OSError: The file cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._made = [folder for folder in self.path.parents if not folder.exists()]
         owner = Owner(
             socket.gethostname(),
             os.getpid(),
@@ -95,12 +96,18 @@ class Lock:
         threading.Thread(target=self._beat, daemon=True, name='lock heartbeat').start()
 
     def release(self) -> None:
-        """Give the lock back; in a process that was forked from the holder, or without the lock, nothing happens."""
+        """Give the lock back, and remove the folders that were made for it where nothing else is in them.
+
+        In a process that was forked from the holder, or without the lock, nothing happens.
+        """
         owner, self._owner = self._owner, None
         self._released.set()
         if owner is not None and owner.pid == os.getpid() and self._is_held_by(owner):
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
+            with contextlib.suppress(OSError):  # not empty: something was made
+                for folder in self._made:
+                    folder.rmdir()
 
     def check(self) -> None:
         """See that the lock is still held, which it is not where this process stood still for minutes.
@@ -121,6 +128,7 @@ class Lock:
     def _create(self, owner: Owner) -> bool:
         """Whether the file was made by us: whole, or not at all, and only where there was none."""
         content = json.dumps(asdict(owner)).encode()
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # another process may have removed it, as empty
         descriptor, candidate = tempfile.mkstemp(dir=self.path.parent, prefix=f'{self.path.name}.')
         try:
             with os.fdopen(descriptor, 'wb') as stream:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.weights.pickles import Inert, read_pickle
+from rfdn_plugin.weights.pickles import Inert, check_beginning, is_safetensors, read_pickle
 from rfdn_plugin.weights.prefixes import (
     answers,
     groups_by_prefix,
@@ -107,7 +107,8 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
         raise RFDNError(f'{path} is {"a folder" if path.is_dir() else "no plain file"}: name a weights file.')
     if path.suffix == '.caffemodel':
         raise RFDNError(f'{path} is a Caffe file: convert that of an IDN with scripts/convert_idn_caffe.py first.')
-    if path.suffix == '.safetensors':
+    check_beginning(path)
+    if is_safetensors(path):
         content, metadata = _read_safetensors(path)
     else:
         content = read_pickle(path)

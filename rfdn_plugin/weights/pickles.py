@@ -101,7 +101,7 @@ def _read(path: Path) -> Any:
         raise RFDNError(
             f'{path} is refused: a tar archive can run code when it is read; ask for a .pth or .safetensors.'
         )
-    _check_beginning(path)
+    check_beginning(path)
     names = sorted(set(_global_names(path)))
     if refused := [name for name in names if not _is_harmless(name)]:
         raise _refusal(path, f' ({refused[0]})')
@@ -132,7 +132,8 @@ def _refusal(path: Path, what: str) -> RFDNError:
 def _load(path: Path, names: Iterable[str], stand_in: type) -> Any:
     with warnings.catch_warnings(), _allowed(names, stand_in):
         warnings.simplefilter('ignore', UserWarning)  # of a protocol that torch does not write: it reads it, or fails
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with open(path, 'rb') as stream:  # by its name PyTorch would take a .safetensors for what it is not
+            return torch.load(stream, map_location='cpu', weights_only=True)
 
 
 def _allowed(names: Iterable[str], stand_in: type) -> contextlib.AbstractContextManager:
@@ -186,15 +187,33 @@ def _name_today(module: str, name: str) -> str:
     return f'{module}.{name}'
 
 
-def _check_beginning(path: Path) -> None:
-    """Tell what is no checkpoint at all: one is a zip archive, or a pickle of protocol 2 or later."""
+def is_safetensors(path: Path) -> bool:
+    """Whether a file has the beginning of the safetensors format, or its name and no other beginning."""
+    with open(path, 'rb') as stream:
+        beginning = stream.read(9)
+    # 8 bytes of the length of the header, lowest first, and the brace that opens it.
+    if beginning[5:] == b'\0\0\0{':
+        return True
+    return path.suffix == '.safetensors' and not beginning.startswith(_PICKLED)
+
+
+_PICKLED = (b'PK', b'\x80')
+"""A zip archive, and a pickle of protocol 2 or later."""
+
+
+def check_beginning(path: Path) -> None:
+    """Raise RFDNError for a file that is no checkpoint at all: empty, a pointer of Git LFS, a page of the web."""
     with open(path, 'rb') as stream:
         beginning = stream.read(64)
     if not beginning:
         raise RFDNError(f'{path} is empty: fetch or write it again.')
     if beginning.startswith(b'version https://git-lfs'):
         raise RFDNError(f'{path} is a pointer of Git LFS, not the file: fetch it with git lfs pull.')
-    if not beginning.startswith((b'PK', b'\x80')):
+    if beginning.lstrip().lower().startswith((b'<!doctype', b'<html')):
+        raise RFDNError(
+            f'{path} is a page of the web, not the file: download what its "raw" or "download" link leads to.'
+        )
+    if not beginning.startswith(_PICKLED) and not is_safetensors(path):
         raise RFDNError(
             f'{path} is no checkpoint, neither an archive nor a pickle of PyTorch: name a .pth, .pkl or .safetensors file.'
         )

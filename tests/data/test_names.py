@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from helpers.images import photograph, write
 from helpers.training import option_file, rfdn, small
 
+from rfdn_plugin.cli import main
 from rfdn_plugin.data.lmdb import shapes_of
 
 NAMES = (
@@ -34,6 +36,35 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = rfdn('prepare', '--folders', '--hr', 'images', '--out', 'set', '--scales', '2', cwd=folder)
     assert outcome.returncode == 0, outcome.stderr
     return folder
+
+
+ODD = ('a\nb', '\x1b[31mred', '-lead', '#hash', '{}', 'photo.png', ' ', 'tab\tx', '日本')
+
+
+def test_names_of_any_characters_stay_on_one_line(tmp_path: Path, capfd: pytest.CaptureFixture):
+    """A line feed in a name would break a message, an escape would colour the terminal."""
+    for name in ODD:
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        (tmp_path / 'images' / f'{name}.png').write_bytes(b'\x89PNG\r\n\x1a\n damaged')
+    images, out = str(tmp_path / 'images'), str(tmp_path / 'out')
+    commands = [
+        ['verify', images, '--workers', '1'],
+        ['prepare', '--hr', images, '--out', out, '--scales', '2', '--workers', '1'],
+        ['prepare', '--hr', images, '--out', out, '--scales', '2', '--folders', '--strict'],
+        ['upscale', images, '-o', out, '--backend', 'torch'],
+    ]
+    for command in commands:
+        assert main(command) == 1
+        printed = ''.join(capfd.readouterr())
+        assert '\x1b[31m' not in printed
+        assert not [line for line in printed.split('\n') if line.startswith('b.png')], printed
+
+
+def test_names_that_look_alike_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for form in ('NFC', 'NFD'):
+        write(tmp_path / 'images' / f'{unicodedata.normalize(form, "café")}.png', photograph(1, 48, 48))
+    assert main(['prepare', '--hr', str(tmp_path / 'images'), '--out', str(tmp_path / 'out'), '--scales', '2']) == 1
+    assert 'e\\u0301' in capsys.readouterr().err
 
 
 def test_every_command_takes_every_name(prepared: Path):

@@ -49,7 +49,16 @@ def test_it_is_given_back_and_leaves_nothing(tmp_path):
     for _ in range(2):
         with lock(path):
             assert path.is_file() and len(list(path.parent.iterdir())) == 1
-        assert list(path.parent.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_made_for_it_goes_where_nothing_came_into_it(tmp_path):
+    with lock(tmp_path / 'a' / 'b' / 'lock'):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with lock(tmp_path / 'a' / 'b' / 'lock'):
+        (tmp_path / 'a' / 'result').touch()
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['result']
 
 
 def test_an_error_gives_it_back(tmp_path):

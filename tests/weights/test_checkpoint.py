@@ -185,16 +185,32 @@ def test_broken_files_are_one_line(tmp_path: Path, damage: str, suffix: str, ten
         (b'\x89PNG\r\n\x1a\n and so on', 'is no checkpoint'),
         (b'some text', 'is no checkpoint'),
         (b'\x08\x08\x12\x07pytorch', 'is no checkpoint'),  # as ONNX files begin
+        (b'\n<!DOCTYPE html><html><body>404', 'a page of the web'),
         (pickle.dumps({'a': 1})[:-4], 'is torn'),
         (pickle.dumps(os.getcwd, protocol=2), '(posix.getcwd)'),
     ],
-    ids=['empty', 'Git LFS', 'image', 'text', 'ONNX', 'torn', 'code'],
+    ids=['empty', 'Git LFS', 'image', 'text', 'ONNX', 'HTML', 'torn', 'code'],
 )
-def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: bytes, words: str, recwarn):
-    (tmp_path / 'w.pth').write_bytes(content)
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: bytes, words: str, suffix: str, recwarn):
+    path = tmp_path / f'w{suffix}'
+    path.write_bytes(content)
     with pytest.raises(RFDNError) as error:
-        read_checkpoint(tmp_path / 'w.pth')
-    assert words in str(error.value) and '()' not in str(error.value) and not recwarn.list
+        read_checkpoint(path)
+    told = str(error.value).replace('no whole safetensors file', 'no checkpoint')
+    assert words in told and '()' not in told and not recwarn.list
+
+
+@pytest.mark.parametrize('name', ['w.pth', 'w.safetensors', 'w.bin', 'w'])
+@pytest.mark.parametrize('write', [save_file, lambda tensors, path: torch.save({'params': tensors}, path)])
+def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path: Path, tensors: dict, name: str, write):
+    write(tensors, tmp_path / name)
+    assert read_checkpoint(tmp_path / name).fingerprint == fingerprint_of(tensors, tmp_path)
+
+
+def fingerprint_of(tensors: dict, folder: Path) -> str:
+    torch.save(tensors, folder / 'plain.pth')
+    return read_checkpoint(folder / 'plain.pth').fingerprint
 
 
 def test_a_key_that_the_file_does_not_have(tmp_path: Path, tensors: dict):

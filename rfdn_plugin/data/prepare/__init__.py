@@ -24,6 +24,7 @@ from rfdn_plugin.data.prepare.tiles import tiles_of
 from rfdn_plugin.data.prepare.work import Result, work_through
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
+from rfdn_plugin.utils.text import counted, shown
 
 __all__ = ['PrepareSpec', 'prepare', 'write_databases']
 
@@ -115,13 +116,14 @@ def _write_image(
 def _refuse_skip(record: dict) -> None:
     if 'skipped' in record:
         reason = ImageError(record['skipped'], record['detail'])
-        raise RFDNError(f'{record["source"]}: {reason} (--strict): repair or remove it, then run again')
+        raise RFDNError(f'{shown(record["source"])}: {reason} (--strict): repair or remove it, then run again')
 
 
 def _refuse_nothing(records: list[dict]) -> None:
     if all('skipped' in record for record in records):
         reason = ImageError(records[0]['skipped'], records[0]['detail'])
-        raise RFDNError(f'none of the {len(records)} images could be used ({records[0]["source"]}: {reason})')
+        first = f'{shown(records[0]["source"])}: {reason}'
+        raise RFDNError(f'none of the {len(records)} images could be used ({first}): give other images')
 
 
 def _jobs(
@@ -172,7 +174,7 @@ def _report_start(
     needed = _estimated_bytes(spec, sources[done:])
     free = shutil.disk_usage(spec.folder).free
     space = f'about {needed / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free'
-    report(f'{len(sources)} images to {spec.folder}{ongoing}; {space}')
+    report(f'{counted(len(sources), "image")} to {spec.folder}{ongoing}; {space}')
     if needed > free:
         report('  this will probably not fit; what is written stays, and the same command goes on after making room')
 

@@ -18,6 +18,7 @@ from rfdn_plugin.data.prepare.summary import Summary
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write
 from rfdn_plugin.utils.progress import progress
+from rfdn_plugin.utils.text import shown
 
 
 def prepare_folders(spec: PrepareSpec) -> Summary:
@@ -55,7 +56,7 @@ def prepare_folders(spec: PrepareSpec) -> Summary:
                 raise ImageError('too-small', f'{height}x{width}')
         except ImageError as error:
             if spec.strict:
-                raise RFDNError(f'{path}: {error} (--strict): repair or remove it, then run again') from error
+                raise RFDNError(f'{shown(path)}: {error} (--strict): repair or remove it, then run again') from error
             records.append(record | {'skipped': error.kind, 'detail': error.detail})
             continue
         if folder.resolve() == hr_folder.resolve():
@@ -68,7 +69,7 @@ def prepare_folders(spec: PrepareSpec) -> Summary:
             _write(lr_folder / f'{name.stem}x{scale}.png', lr, spec.level)
         records.append(record | {'height': height, 'width': width, 'notices': image.notices})
     if spec.strict and others:
-        raise RFDNError(f'{others[0][0]}: {others[0][1]} (--strict): remove it from the folder')
+        raise RFDNError(f'{shown(others[0][0])}: {others[0][1]} (--strict): remove it from the folder')
     return Summary.of(records, others, [hr_folder, *lr_folders.values()], crop_size=0, step=0)
 
 
@@ -79,7 +80,7 @@ def _write(path: Path, rgb: np.ndarray, level: int) -> None:
         except ImageError:
             is_equal = False
         if not is_equal:
-            raise RFDNError(f'{path} exists with other pixels: delete it, or give another --out')
+            raise RFDNError(f'{shown(path)} exists with other pixels: delete it, or give another --out')
         return
     with atomic_write(path) as stream:
         stream.write(encode(rgb, 'png', level))

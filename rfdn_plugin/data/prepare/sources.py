@@ -14,7 +14,7 @@ from rfdn_plugin.data.images import ImageError, find_images, read_file
 from rfdn_plugin.data.pairing import pair_names, stems_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec, listed
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.utils.text import some_of
+from rfdn_plugin.utils.text import shown, some_of
 
 # In BasicSR a key is ASCII, read up to the first dot; LMDB takes up to 511 bytes, `_s001` and more among them.
 _LONGEST_NAME = 480
@@ -66,7 +66,7 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Imag
     if not found:
         looked = listed(spec.hr)
         hint = f' (it holds {len(others)} other entries; subfolders are entered with --recursive)' if others else ''
-        raise RFDNError(f'no image was found in {looked}{hint}')
+        raise RFDNError(f'no image was found in {looked}{hint}: give the folder that holds the image files')
     lr_names: dict[int, dict[Path, Path]] = {}
     for scale, folder in spec.lr.items():
         lr_names[scale], more = _match_lr(scale, folder, [name for _, name in found])
@@ -79,7 +79,10 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Imag
         if stems[folder, name.with_suffix('')] > 1 and not spec.lr:  # photo.jpg beside photo.png
             key = key_of(name.with_name(f'{name.stem}_{name.suffix[1:].lower()}.{name.suffix[1:]}'))
         if key in owners:
-            raise RFDNError(f'{owners[key]} and {folder / name} would have the same key {key}: rename one of them')
+            both = [str(owners[key]), str(folder / name)]
+            if len({unicodedata.normalize('NFC', one) for one in both}) == 1:  # they look alike: accents in two parts
+                both = [ascii(one) for one in both]
+            raise RFDNError(f'{shown(" and ".join(both))} would have the same key {key}: rename one of them')
         owners[key] = folder / name
         lr = {scale: names[name] for scale, names in lr_names.items()}
         sources.append(Source(folder / name, name.as_posix(), key, lr))
@@ -87,7 +90,7 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Imag
         index, count = spec.shard
         sources = sources[(index - 1) * len(sources) // count : index * len(sources) // count]
         if not sources:
-            raise RFDNError(f'shard {index}/{count} is empty: there are only {len(found)} images')
+            raise RFDNError(f'shard {index}/{count} is empty: there are only {len(found)} images: take fewer shards')
     return sources, others
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rfdn_plugin.data.images import POLICY, ImageError
 from rfdn_plugin.data.prepare.tiles import tiles_of
-from rfdn_plugin.utils.text import some_of
+from rfdn_plugin.utils.text import counted, some_of
 
 _NAMED = 10  # of each kind of skip; images.jsonl beside each database names all of them
 
@@ -61,7 +61,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The account as text, a line each."""
-        lines = [f'{self.used} images, {self.entries} entries in each of:']
+        lines = [f'{counted(self.used, "image")}, {counted(self.entries, "entry", "entries")} in each of:']
         lines += [f'  {path}' for path in self.databases]
         lines += [f'converted: {count} x {kind} ({POLICY[kind][1]})' for kind, count in sorted(self.notices.items())]
         by_kind: dict[str, list[str]] = defaultdict(list)

@@ -79,7 +79,10 @@ class ResidentLoader:
     ) -> None:
         self.dataset, self.sampler, self.batch_size, self.device = dataset, sampler, batch_size, device
         indices = progress(range(len(dataset)), description='images into memory', unit='images')
-        pairs = [dataset.whole_pair(index) for index in indices]
+        try:
+            pairs = [dataset.whole_pair(index) for index in indices]
+        except RFDNError as error:
+            raise RFDNError(f'set {dataset.opt.get("name")}: {error}') from error
         self._shapes = [(gt.shape, lq.shape) for gt, lq in pairs]
         try:
             self._gt, self._lq = (Store([pair[side] for pair in pairs], device) for side in (0, 1))

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rfdn_plugin.utils.text import counted, shown
+
 # kind -> (whether it is a problem, what it means and what to do). A problem makes `rfdn verify` fail.
 FINDINGS: dict[str, tuple[bool, str]] = {
     'unreadable': (True, 'it cannot be opened'),
@@ -57,7 +59,7 @@ class Finding:
         return FINDINGS[self.kind][0]
 
     def __str__(self) -> str:
-        where = f'{self.place}: {self.key}' if self.key else self.place
+        where = shown(f'{self.place}: {self.key}' if self.key else self.place)
         return f'{self.kind}: {where}' + (f': {self.detail}' if self.detail else '')
 
 
@@ -90,11 +92,11 @@ class Report:
 
     def lines(self, most: int = 20) -> list[str]:
         """The report as text; of each kind `most` findings are named."""
-        lines = [f'{path}: {entries} entries decoded' for path, entries in self.entries.items()]
+        lines = [f'{path}: {counted(entries, "entry", "entries")} decoded' for path, entries in self.entries.items()]
         if self.pairs:
             small = f', {self.too_small} are too small for that' if self.too_small else ''
             lines.append(
-                f'{self.pairs} pairs checked for size and content, {self.resizes} against MATLAB bicubic{small}'
+                f'{counted(self.pairs, "pair")} checked for size and content, {self.resizes} against MATLAB bicubic{small}'
             )
         counts = Counter(finding.kind for finding in self.findings)
         for kind, count in counts.items():
@@ -105,5 +107,5 @@ class Report:
                 lines.append(f'  and {count - most} more')
         if not any(self.entries.values()):
             lines.append('nothing was checked')
-        lines.append(f'{len(self.problems)} problems' if self.problems else 'no problem')
+        lines.append(counted(len(self.problems), 'problem') if self.problems else 'no problem')
         return lines

@@ -19,7 +19,7 @@ from rfdn_plugin.leaderboard.measure.predictors import Predictor
 from rfdn_plugin.leaderboard.measure.probe import suspicion
 from rfdn_plugin.leaderboard.measure.sets import SetImage, TestSet, check_pair
 from rfdn_plugin.leaderboard.options import ExportedEntry
-from rfdn_plugin.utils.errors import RFDNError, first_line
+from rfdn_plugin.utils.errors import RFDNError, describe
 from rfdn_plugin.utils.machine import available_cores
 from rfdn_plugin.utils.progress import progress
 
@@ -84,7 +84,7 @@ class Worker:
                 scores |= reference.further(sr, self.plan.metrics_of(self.plan.entries[label]))
                 results[label] = scores
             except Exception as error:  # whatever a stranger's model does, the other entries must finish
-                results[label] = f'{image.set_name}/{image.name}: {type(error).__name__}: {first_line(error)}'
+                results[label] = f'{image.set_name}/{image.name}: {describe(error)}'
         return results
 
     def probe(self, set_key: tuple[str, int], label: str) -> str | None:
@@ -92,7 +92,7 @@ class Worker:
         try:
             return suspicion(self.plan.entries[label], self.plan.sets[set_key].read(0), self.plan.device)
         except Exception as error:  # a stranger's model; it will be named when it is evaluated
-            return f'{type(error).__name__}: {first_line(error)}'
+            return describe(error)
 
     def count(self, label: str, mmengine: bool) -> dict[str, Any] | str:
         """What `complexity.measure` gives for an entry, or what went wrong."""
@@ -104,7 +104,7 @@ class Worker:
                 return measure_onnx(entry.options.weights, entry.scale)
             return measure(entry.network(), entry.scale, mmengine=mmengine)
         except Exception as error:  # a stranger's model
-            return f'{type(error).__name__}: {first_line(error)}'
+            return describe(error)
 
     def image(self, set_key: tuple[str, int], index: int, label: str, _key: str) -> np.ndarray:
         """Super-resolved image of an entry."""

@@ -20,7 +20,7 @@ from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.evaluate import limit_threads
 from rfdn_plugin.leaderboard.measure.predictors import input_channels
 from rfdn_plugin.leaderboard.options import LatencyOptions
-from rfdn_plugin.utils.errors import RFDNError, first_line
+from rfdn_plugin.utils.errors import RFDNError, describe
 from rfdn_plugin.utils.progress import progress
 
 MEGABYTE = 1 << 20
@@ -55,7 +55,7 @@ def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: s
                 runners[entry.label]()
         except Exception as error:  # a stranger's model, or a precision that a device lacks: the others are timed
             runners.pop(entry.label, None)
-            results[entry.label] = f'{type(error).__name__}: {first_line(error)}'
+            results[entry.label] = describe(error)
     times: dict[str, list[float]] = {label: [] for label in runners}
     for _ in progress(range(options.runs), description='timing', unit='rounds'):
         for label, run in runners.items():
@@ -156,7 +156,7 @@ def _send_memory(sender: Any, entry: Entry, options: LatencyOptions) -> None:
         _runner(entry, options, 'cpu')()
         sender.send((_resident('VmHWM') - before) / 1024)
     except Exception as error:  # told to the parent, whose terminal it is
-        sender.send(f'{type(error).__name__}: {error}')
+        sender.send(describe(error))
 
 
 def _resident(field: str) -> int:

@@ -171,7 +171,7 @@ def _visible_files(set_name: str, root: str) -> dict[str, str]:
     if foreign:
         raise RFDNError(f'set {set_name}: {root} holds {some_of(foreign)}, which is no image: move it away.')
     if not files:
-        raise RFDNError(f'set {set_name}: {root} holds no images.')
+        raise RFDNError(f'set {set_name}: {root} holds no images: name the folder that holds them.')
     try:
         return stems_of(files)
     except RFDNError as error:

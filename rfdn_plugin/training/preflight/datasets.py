@@ -17,7 +17,7 @@ from rfdn_plugin.data.lmdb import DATA_FILE, check_whole, shapes_of
 from rfdn_plugin.data.pairing import explain_sizes, fill_template, pair_names, stems_of
 from rfdn_plugin.options.datasets import SINGLE
 from rfdn_plugin.utils.errors import RFDNError, describe
-from rfdn_plugin.utils.text import some_of
+from rfdn_plugin.utils.text import counted, shown, some_of
 
 MOST_SIZES = 1000
 """Images of a folder whose sizes are looked at, evenly spread."""
@@ -95,8 +95,11 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     missing = sorted(name for name, low in partner.items() if low not in lr)
     extra = sorted(set(lr) - set(partner.values())) if listing is None else []
     different = [
-        f'{len(lacking)} {what} ({some_of(lacking, 4)})'
-        for lacking, what in ((missing, 'HR images have no LR'), (extra, 'LR images have no HR'))
+        f'{counted(len(lacking), one, many)} ({some_of(lacking, 4)})'
+        for lacking, one, many in (
+            (missing, 'HR image has no LR', 'HR images have no LR'),
+            (extra, 'LR image has no HR', 'LR images have no HR'),
+        )
         if lacking
     ]
     if different:
@@ -226,13 +229,13 @@ def check_sizes(where: str, dataset: dict[str, Any], pairs: Pairs, scale: int) -
     if wrong:
         name, problem = next(iter(wrong.items()))
         cure = 'exchange dataroot_gt and dataroot_lq' if 'exchanged' in problem else 'name the LR of these HR'
-        yield f'{where}: {len(wrong)} pairs are not of scale {scale} ({name}: {problem}): {cure}.'
+        count = counted(len(wrong), 'pair is', 'pairs are')
+        yield f'{where}: {count} not of scale {scale} ({shown(name)}: {problem}): {cure}.'
     gt_size = dataset.get('gt_size')
     small = sorted(name for name, (hr, _) in known.items() if gt_size and min(hr) < gt_size)
     if small:
-        yield (
-            f'{where}: {len(small)} images are smaller than gt_size {gt_size} ({some_of(small, 4)}): remove them or lower it.'
-        )
+        count = counted(len(small), 'image is', 'images are')
+        yield f'{where}: {count} smaller than gt_size {gt_size} ({some_of(small, 4)}): remove or lower it.'
 
 
 def check_length(options: dict[str, Any], images: int, batches: int) -> Iterator[str]:

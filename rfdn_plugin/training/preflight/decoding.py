@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 
 from rfdn_plugin.data.damage import png_fails_checksum
+from rfdn_plugin.data.decoder_messages import decoder_messages
 from rfdn_plugin.data.images import ImageError, decode_image
 from rfdn_plugin.data.raw_formats import PNG_SIGNATURE
 from rfdn_plugin.utils.files import atomic_write
 from rfdn_plugin.utils.lmdb import DATA_FILE, reading
-from rfdn_plugin.utils.text import some_of
+from rfdn_plugin.utils.text import counted, some_of
 
 MOST_REMEMBERED = 200_000
 """Files in the cache; the oldest are forgotten."""
@@ -40,8 +41,8 @@ def check_decodes(where: str, dataset: dict[str, Any], names: dict[str, Iterable
         is_lmdb = dataset['io_backend']['type'] == 'lmdb'
         bad = list(_bad_of_database(root, wanted, known) if is_lmdb else _bad_of_folder(root, wanted, known))
         if bad:
-            shown = some_of((f'{name} ({reason})' for name, reason in bad), 3)
-            yield f'{where}.{key}: {len(bad)} images of {root} cannot be decoded: {shown}: replace or remove them.'
+            named = some_of((f'{name} ({reason})' for name, reason in bad), 3)
+            yield f'{where}.{key}: {counted(len(bad), "image")} of {root} cannot be decoded: {named}: replace or remove.'
     known.save()
 
 
@@ -85,7 +86,7 @@ def _decode(data: bytes, suffix: str) -> None:
         ImageError: It cannot be decoded.
     """
     pixels = None
-    with contextlib.suppress(cv2.error):  # an empty buffer; what is wrong is told below
+    with decoder_messages(), contextlib.suppress(cv2.error):  # an empty buffer; what is wrong is told below
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None or not data.startswith(PNG_SIGNATURE) or png_fails_checksum(data):
         decode_image(data, suffix)
