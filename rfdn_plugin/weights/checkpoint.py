@@ -22,7 +22,7 @@ from rfdn_plugin.weights.prefixes import (
 )
 from rfdn_plugin.zoo import weights_path
 
-AVERAGED_WRAPPERS = ('params_ema', 'params-ema', 'model_ema', 'ema')
+AVERAGED_WRAPPERS = ('params_ema', 'params-ema', 'model_ema', 'ema', 'state_dict_ema', 'ema_state_dict', 'ema_model')
 WRAPPERS = (
     *AVERAGED_WRAPPERS,
     'params',
@@ -34,7 +34,12 @@ WRAPPERS = (
     'generator',
     'netG',
 )
-"""Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first."""
+"""Keys under which trainers keep the weights, in the order in which they are looked for: the averaged ones first.
+
+Another key is taken where it is the only one of the file that has weights under it."""
+
+_COUNTS = ('total_ops', 'total_params')
+"""Buffers that a counter of operations (thop) leaves in a network."""
 
 METADATA = 'metadata'
 """Key beside the weights under which a .pth file that we write says what it is; in .safetensors it is the header."""
@@ -160,7 +165,14 @@ def _unwrap(content: Any, param_key: str | None) -> tuple[str, dict[str, Tensor]
             inner = content[key]
             # A wrapper in a wrapper, as {'model': {'state_dict': ...}}.
             return (key, _tensors_of(inner)) if _tensors_of(inner) else _unwrap(inner, param_key)
+    others = _other_wrappers(content)
+    if len(others) == 1 and not _tensors_of(content):
+        return _unwrap(content, others[0])
     return 'flat', _tensors_of(content)
+
+
+def _other_wrappers(content: Mapping) -> list[str]:
+    return [key for key in content if isinstance(key, str) and key not in WRAPPERS and _is_wrapper(content, key)]
 
 
 def _is_wrapper(content: Any, key: str) -> bool:
@@ -169,7 +181,8 @@ def _is_wrapper(content: Any, key: str) -> bool:
 
 
 def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:
-    return {name: value for name, value in mapping.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    named = {name: value for name, value in mapping.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return {name: value for name, value in named.items() if name.rpartition('.')[2] not in _COUNTS}
 
 
 def _description(content: Any) -> str:
@@ -178,4 +191,6 @@ def _description(content: Any) -> str:
         return f'it is a whole object ({kind.__module__}.{kind.__qualname__}); ask its maker to save its state_dict()'
     if not isinstance(content, Mapping):
         return f'its top level is a {type(content).__name__}'
+    if others := _other_wrappers(content):
+        return f'it has several sets of them, name one of {", ".join(others)} as the param key'
     return f'its top level has {", ".join(map(repr, list(content)[:6])) or "nothing"}'

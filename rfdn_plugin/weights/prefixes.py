@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
@@ -9,14 +10,25 @@ from torch import Tensor
 WRAPPER_WORDS = frozenset(
     {'module', '_orig_mod', 'model', 'net', 'network', 'netG', 'net_g', 'G', 'generator', 'student'}
     | {'ema', 'model_ema', 'ema_model', 'net_g_ema', 'netG_ema', 'generator_ema'}
+    | {'_fsdp_wrapped_module', '_checkpoint_wrapped_module'}
 )
 """Names of the attribute under which a trainer or wrapper keeps a network; several may follow one another."""
 
 SIGNS = ('B1.c1_r.weight', 'IMDB1.c1.weight', 'IMDB1.c1_r.weight', 'block1.down.weight', 'body.0.fuse.weight')
 """Weights that one family of networks here has and no other: RFDN, IMDN, IMDN_R, IDN, RFANet."""
 
-ALWAYS_REMOVED = ('module.', '_orig_mod.', 'net_g.', 'generator.')
+ALWAYS_REMOVED = (
+    'module.',
+    '_orig_mod.',
+    'net_g.',
+    'generator.',
+    '_fsdp_wrapped_module.',
+    '_checkpoint_wrapped_module.',
+)
 """Taken off where every name has it, whatever the network is."""
+
+_INSIDE = re.compile(r'(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+"""What PyTorch puts into the names of layers that are compiled, sharded or computed again one by one."""
 
 
 def is_averaged(prefix: str) -> bool:
@@ -31,7 +43,7 @@ def groups_by_prefix(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tenso
         words = name.split('.')
         count = next(index for index, word in enumerate(words) if word not in WRAPPER_WORDS or index == len(words) - 1)
         prefix = ''.join(f'{word}.' for word in words[:count])
-        groups.setdefault(prefix, {})[name.removeprefix(prefix)] = tensor
+        groups.setdefault(prefix, {})[_INSIDE.sub('', name.removeprefix(prefix))] = tensor
     return groups
 
 
@@ -62,4 +74,4 @@ def without_common_prefix(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str,
     while (found := next((p for p in ALWAYS_REMOVED if all(name.startswith(p) for name in tensors)), None)) is not None:
         prefix += found
         tensors = {name.removeprefix(found): tensor for name, tensor in tensors.items()}
-    return prefix, tensors
+    return prefix, {_INSIDE.sub('', name): tensor for name, tensor in tensors.items()}

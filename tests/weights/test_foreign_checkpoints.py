@@ -119,7 +119,17 @@ def test_training_starts_from_it(of_mmengine, network):
     assert not others and equal(state, dict(network.state_dict()))
 
 
-PREFIXES = ['model.', 'net.', 'module.', 'netG.', 'net_g.', 'generator.', '_orig_mod.', 'network.']
+PREFIXES = [
+    'model.',
+    'net.',
+    'module.',
+    'netG.',
+    'net_g.',
+    'generator.',
+    '_orig_mod.',
+    'network.',
+    '_fsdp_wrapped_module.',
+]
 NESTED = ['module._orig_mod.', 'model.module.', 'net.generator.', 'module.model.net_g.', '_orig_mod.module.netG.']
 BESIDE = [
     {},
@@ -140,6 +150,37 @@ def test_any_wrapper_with_anything_beside_it(tmp_path: Path, network, prefix: st
     torch.save(content, tmp_path / 'w.pth')
     loaded, identity = load_network(tmp_path / 'w.pth', **NAMED)
     assert equal(dict(loaded.state_dict()), dict(network.state_dict())) and identity.checkpoint.prefix == prefix
+
+
+@pytest.mark.parametrize(
+    'key', ['checkpoint', 'weights', 'G', 'gen', 'my own/model/state_dict', 'state_dict_ema', 'ema_model']
+)
+def test_the_only_key_with_weights_is_taken_whatever_it_is_called(tmp_path: Path, network, key: str):
+    content = dict(network.state_dict())
+    for word in reversed(key.split('/')):
+        content = {
+            word: content,
+            'epoch': 3,
+            'optimizer': {'state': {0: {'step': torch.tensor(1)}}, 'param_groups': []},
+        }
+    torch.save(content, tmp_path / 'w.pth')
+    loaded, _ = load_network(tmp_path / 'w.pth', **NAMED)
+    assert equal(dict(loaded.state_dict()), dict(network.state_dict()))
+
+
+def test_of_several_unknown_keys_one_is_to_be_named(tmp_path: Path, network):
+    torch.save({'G': network.state_dict(), 'D': {'0.weight': torch.zeros(2)}}, tmp_path / 'w.pth')
+    with pytest.raises(RFDNError, match='name one of G, D'):
+        read_checkpoint(tmp_path / 'w.pth')
+    assert read_checkpoint(tmp_path / 'w.pth', 'G').tensors.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize('word', ['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
+def test_layers_that_are_wrapped_one_by_one(tmp_path: Path, network, word: str):
+    inside = {name.replace('B1.', f'B1.{word}.'): value for name, value in network.state_dict().items()}
+    torch.save({**inside, 'total_ops': torch.zeros(1), 'B1.total_params': torch.zeros(1)}, tmp_path / 'w.pth')
+    loaded, _ = load_network(tmp_path / 'w.pth', **NAMED)
+    assert equal(dict(loaded.state_dict()), dict(network.state_dict()))
 
 
 @pytest.mark.parametrize('prefix', PREFIXES + NESTED)
