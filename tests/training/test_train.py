@@ -218,7 +218,7 @@ BAD_INPUT = {
     ),
     'keys differ': (
         {'datasets:train:dataroot_lq': 'short.lmdb'},
-        ['datasets.train', '1 HR images have no LR', 'photo0_s001'],
+        ['datasets.train', '1 HR image has no LR', 'photo0_s001'],
     ),
     'wrong scale': ({'datasets:train:dataroot_lq': '{tiny}/LR_bicubic_X3_sub.lmdb'}, ['not of scale 2', 'HR 96x96']),
     'gt_size': ({'datasets:train:gt_size': 31}, ['gt_size is 31', 'take 30']),

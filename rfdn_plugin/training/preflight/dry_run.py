@@ -13,6 +13,7 @@ from rfdn_plugin.options.registry import parameters, registered
 from rfdn_plugin.options.whole import SCALE_ARGUMENTS
 from rfdn_plugin.training.preflight.findings import Note
 from rfdn_plugin.utils.errors import describe
+from rfdn_plugin.utils.text import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +39,7 @@ def try_network(options: dict[str, Any], net: nn.Module) -> list[str]:
         with torch.no_grad():
             shape = tuple(net.eval()(torch.zeros(1, channels, lr_side, lr_side)).shape[1:])
     except Exception as error:  # whatever it is, the training would end with it: the user is told here
-        said = f'network_g: it fails on images of {channels} channels ({describe(error)})'
+        said = f'network_g: it fails on images of {counted(channels, "channel")} ({describe(error)})'
         return [f'{said}: see num_in_ch, num_block.' if is_ours else Note(f'{said} of {lr_side}x{lr_side} pixels.')]
     if shape != (channels, side, side):
         return [

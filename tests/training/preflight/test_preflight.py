@@ -202,7 +202,7 @@ def test_files_that_are_no_images_are_named_with_their_set(folders, tmp_path, ti
     for folder in ('HR', 'LR/2'):
         (folders / folder / 'notes.png').write_text('no image')
     found = check(tmp_path, tiny_data, photographs, **in_folders('val', folders))
-    assert len(found) == 2 and all('1 images of' in line and 'notes.png (not an image)' in line for line in found)
+    assert len(found) == 2 and all('1 image of' in line and 'notes.png (not an image)' in line for line in found)
     assert [line.partition(':')[0] for line in found] == ['datasets.val.dataroot_gt', 'datasets.val.dataroot_lq']
     assert check(tmp_path, tiny_data, photographs, **in_folders('train', folders)) == []
 
