@@ -30,7 +30,8 @@ def _leaderboard(parser: argparse.ArgumentParser) -> Action:
         out = args.out or Path('results') / 'leaderboard' / options.name
         board = run_leaderboard(options, out, args.workers)
         print_board(board)
-        print(f'Written to {out}: leaderboard.html, .md, .json, two .csv files, comparisons/')
+        comparisons = ', comparisons/' if (out / 'comparisons').is_dir() else ''
+        print(f'Written to {out}: leaderboard.html, .md, .json, two .csv files{comparisons}')
         return 3 if any('error' in row for row in board['entries']) else 0
 
     return run

@@ -220,7 +220,7 @@ def check_extras() -> list[Finding]:
     for name, (extra, use) in EXTRAS.items():
         if name not in there:
             found.append(
-                Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install rfdn-plugin[{extra}]')
+                Finding('extras', 'note', f'{name} is not installed: {use}', f'pip install "rfdn-plugin[{extra}]"')
             )
     return found
 

@@ -26,16 +26,27 @@ def test_a_board_without_data(name: str, tmp_path: Path, monkeypatch, capsys):
     folder = tmp_path / 'results/leaderboard' / name
     page, text = (folder / 'leaderboard.html').read_text(), (folder / 'leaderboard.md').read_text()
     assert BOARDS[name] in page and 'against Parameters' in page
+    rows = []
     for entry in yaml.safe_load(file.read_text())['entries']:
         scales = entry['scale'] if isinstance(entry['scale'], list) else [entry['scale']]
         assert entry.get('name', entry['published']).replace('_', '\\_') in text
         for scale in scales:
             row = published_row(entry['published'], scale)
+            rows.append(row)
             assert row['citation'].split(':')[0].replace('_', '\\_') in text
             for figures in row['sets'].values():
                 assert f'{next(iter(figures.values())):.2f}' in text
-    table = capsys.readouterr().out.split('Written to')[0]
+    out = capsys.readouterr().out
+    table, written = out.split('Written to')
     assert max(map(len, table.splitlines())) <= 80 and '…' not in table
+    heads = {word for line in table.splitlines() if line.startswith('Entry') for word in line.split()}
+    hidden = set(''.join(re.findall('No room here for (.*): see', table)).split(', ')) - {''}
+    sets = {name for row in rows for name in row['sets']}
+    assert sets - hidden == heads - {'Entry', 'Params', 'M-adds'}  # no column is cut
+    shown = [next(iter(row['sets'][name].values())) for row in rows for name in row['sets'] if name not in hidden]
+    assert all(f'{psnr:.2f}' in table for psnr in shown)
+    assert ('‡' in table) == any(row['secondary'] for row in rows)
+    assert ('on Y, as published' in table) == (name == 'history') and 'comparisons' not in written
 
 
 def test_a_measured_entry_needs_a_set():

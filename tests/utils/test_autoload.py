@@ -29,7 +29,9 @@ def python(tmp_path: Path) -> Path:
         ).stdout.strip()
     )
     assert tmp_path in packages.parents
-    (packages / 'a_shared.pth').write_text(f'{sysconfig.get_path("purelib")}\n{REPOSITORY}\n')
+    # The last line is what setuptools does at each start from Python 3.12 on: basicsr needs its `distutils`.
+    distutils = 'import sys; sys.version_info >= (3, 12) and __import__("_distutils_hack").add_shim()'
+    (packages / 'a_shared.pth').write_text(f'{sysconfig.get_path("purelib")}\n{REPOSITORY}\n{distutils}\n')
     return python
 
 

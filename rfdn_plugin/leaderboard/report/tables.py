@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rfdn_plugin.leaderboard.options import RECORD_METRICS
 from rfdn_plugin.leaderboard.report import view as v
 from rfdn_plugin.utils.files import atomic_write
 
-WIDTH_OF_ONE_LINE_CELL = 14  # '32.16≈/0.8946' and a gap
+GAP = 2  # between columns
+NARROWEST_NAMES = 12
+WIDEST_WORD = 24
+PUBLISHED, QUOTED = '†', '‡'
+MARKS = {
+    PUBLISHED: 'published, not measured here',
+    QUOTED: 'published, read in another work that quotes it',
+}
 
 
 # --- terminal ------------------------------------------------------------------------------------------------------
@@ -28,7 +37,11 @@ def print_board(board: dict[str, Any], console: Console | None = None) -> None:
     for scale in v.scales(board):
         view = v.view(board, scale)
         console.print(_terminal_table(board, view, console.width))
-        for note in view.notes:
+        marks = {row['secondary'] for row in view.rows if row['source'] == 'published'}
+        legend = [
+            f'{mark} {MARKS[mark]}' for mark, secondary in ((PUBLISHED, False), (QUOTED, True)) if secondary in marks
+        ]
+        for note in [*view.notes, *([f'{"; ".join(legend)}. leaderboard.md names each source.'] if legend else [])]:
             console.print(f'[dim]{escape(note)}[/dim]', highlight=False)
         console.print()
     if setup := v.setup(board):
@@ -42,43 +55,72 @@ def print_board(board: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Table:
-    costs: dict[str, tuple[str, Callable[[Any], str]]] = {
-        'params': ('Params', v.count),
-        'conv_macs_hr720': ('M-adds', lambda macs: v.multi_adds(macs).replace(' ', '')),
-        'latency_ms': ('ms', '{0[median]:.1f}'.format),
+    texts: dict[tuple[str, str], Callable[[Any], str]] = {
+        ('params', 'Params'): v.count,
+        ('conv_macs_hr720', 'M-adds'): lambda macs: v.multi_adds(macs).replace(' ', ''),
+        ('latency_ms', 'ms'): '{0[median]:.1f}'.format,
     }
-    costs = {key: column for key, column in costs.items() if view.has(key)}
+    costs = {
+        title: ['–' if row.get(key) is None else text(row[key]) for row in view.rows]
+        for (key, title), text in texts.items()
+        if view.has(key)
+    }
+    names = [_terminal_name(row) for row in view.rows]
+    words = [word for name in names for word in Text.from_markup(name).plain.split()]
+    entry = min(max(NARROWEST_NAMES, *map(len, words)), WIDEST_WORD)
     sets = [name for name in view.sets if any(name in view.rows[i]['sets'] for i in view.measured)] or view.sets
-    # Room for a figure under each name; a name may lose letters where it is short, for then it can still be told.
-    needed = accumulate(len(name) + 3 if len(name) > 8 else 7 for name in sets)
-    fitting = [name for name, end in zip(sets, needed, strict=True) if end <= width - 11 - 7 * len(costs)]
-    hidden, sets = sets[max(len(fitting), 1) :], sets[: max(len(fitting), 1)]
-    one_line = width >= 20 + 9 * len(costs) + WIDTH_OF_ONE_LINE_CELL * len(sets)
-    title = f'[bold]{escape(board["name"])}[/bold] x{view.scale}'
-    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False, caption_justify='left')
-    if hidden:
+    columns: dict[str, list[str]] = {}
+    # One line a figure where there is room, else PSNR above SSIM; without all costs where the sets need their room.
+    for one_line, kept in ((True, len(costs)), (False, len(costs)), (False, 1)):
+        qualities = {name: _terminal_qualities(view, name, one_line) for name in sets}
+        columns = dict(list(costs.items())[:kept]) | qualities
+        if entry + sum(_width(title, cells) for title, cells in columns.items()) <= width:
+            break
+    else:
+        ends = accumulate((_width(title, cells) for title, cells in (costs | qualities).items()), initial=entry)
+        fitting = sum(end <= width for end in ends) - 1
+        columns = dict(list((costs | qualities).items())[: max(fitting, len(costs) + 1)])
+    table = Table(
+        title=f'[bold]{escape(board["name"])}[/bold] x{view.scale}',
+        title_justify='left',
+        caption_justify='left',
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),  # and a space that stands for the line between columns
+    )
+    if hidden := [title for title in [*costs, *sets] if title not in columns]:
         table.caption = f'No room here for {escape(", ".join(hidden))}: see leaderboard.md.'
-    table.add_column('Entry', overflow='fold', min_width=12)
-    for title, _ in costs.values():
-        table.add_column(title, justify='right', no_wrap=True)
-    for name in sets:
-        table.add_column(escape(name), justify='right', no_wrap=True)
+    table.add_column('Entry', overflow='fold', min_width=entry)
+    for title in columns:
+        table.add_column(escape(title), justify='right', no_wrap=True)
     previous = 'measured'
     for index, row in enumerate(view.rows):
         if row['source'] != previous:
             table.add_section()
             previous = row['source']
-        name = escape(row['name'])
-        if row['source'] == 'published':
-            name = f'[italic]{name}[/italic] [dim](published)[/dim]'
-        elif row.get('weights_state') == 'raw weights':
-            name += ' [dim](raw)[/dim]'
-        cells = ['–' if row.get(key) is None else text(row[key]) for key, (_, text) in costs.items()]
-        qualities = [
-            '[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, s, one_line) for s in sets
-        ]
-        table.add_row(name, *cells, *qualities)
+        table.add_row(names[index], *(cells[index] for cells in columns.values()))
     return table
+
+
+def _width(title: str, cells: list[str]) -> int:
+    """Columns of the terminal that a column of the table takes, with the space before it."""
+    lines = [line for cell in cells for line in Text.from_markup(cell).plain.split('\n')]
+    return GAP + max(map(cell_len, [title, *lines]))
+
+
+def _terminal_name(row: v.Row) -> str:
+    name = escape(row['name'])
+    if row['source'] == 'published':
+        return f'[italic]{name}[/italic] {QUOTED if row["secondary"] else PUBLISHED}'
+    return f'{name} [dim](raw)[/dim]' if row.get('weights_state') == 'raw weights' else name
+
+
+def _terminal_qualities(view: v.ScaleView, set_name: str, one_line: bool) -> list[str]:
+    return [
+        '[red]failed[/red]' if 'error' in row else _terminal_quality(view, index, set_name, one_line)
+        for index, row in enumerate(view.rows)
+    ]
 
 
 def _terminal_quality(view: v.ScaleView, index: int, set_name: str, one_line: bool) -> str:

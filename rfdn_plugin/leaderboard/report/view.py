@@ -91,10 +91,17 @@ def view(board: dict[str, Any], scale: int) -> ScaleView:
         metrics = dict.fromkeys(m for row in rows for m in row['sets'].get(set_name, {}) if m not in NO_METRICS)
         for metric in metrics:
             _fill(quality, board, rows, set_name, metric)
-    notes = _notes(board, rows, scale, known)
-    whole = ScaleView(scale, rows, sets, quality, notes, _cost_notes(rows))
-    if in_rgb := [name for name in sets if whole.metrics(name) == ('psnr_rgb',)]:
-        notes.append(f'PSNR in RGB, not on Y: {", ".join(in_rgb)}.')
+    whole = ScaleView(scale, rows, sets, quality, [], _cost_notes(rows))
+    in_rgb = [name for name in sets if whole.metrics(name) == ('psnr_rgb',)]
+    if len(in_rgb) < len(sets):
+        how = (
+            f' of BT.601 (16..235, not rounded), {scale} pixels cropped at each side, by BasicSR; whole images, no '
+            'self-ensemble'
+        )
+        whole.notes.append(f'PSNR (dB) and SSIM on Y{how if whole.measured else ", as published"}.')
+    whole.notes.extend(_notes(board, rows, scale, known))
+    if in_rgb:
+        whole.notes.append(f'PSNR (dB) in RGB, not on Y: {", ".join(in_rgb)}.')
     return whole
 
 
@@ -145,10 +152,7 @@ def _quality_text(value: float | None, decimals: int, infinite: int) -> str:
 def _notes(board: dict[str, Any], rows: Sequence[Row], scale: int, sets: Sequence[str]) -> list[str]:
     infos = [board['sets'][f'{name} x{scale}'] for name in sets]
     confidence = f'{board["confidence"]:.0%}'
-    notes = [
-        f'PSNR (dB) and SSIM on Y of BT.601 (16..235, not rounded), {scale} pixels cropped at each side, by BasicSR; '
-        'whole images, no self-ensemble.'
-    ]
+    notes = []
     if infos:
         sources: dict[str, list[str]] = {}
         for info in infos:
