@@ -28,12 +28,14 @@ PYTHONPATH=$PWD "$environment/bin/lint-imports" --no-cache
 # Two files of tests at a time (-n 0 for one), for much of their time goes into waiting for processes. One thread a
 # process: results repeat. The path: another checkout may have pointed the shared environment at itself meanwhile.
 export OMP_NUM_THREADS=1 PYTHONPATH=$PWD
+# Else each of the many processes compiles this package, and each of pytest's rewrites the assertions of all tests.
+unset PYTHONDONTWRITEBYTECODE
 pytest=(${limit[@]+"${limit[@]}"} "$environment/bin/python" -m pytest -n 2 --dist loadfile)
 if [ $# = 0 ]; then
   # A newcomer has no test data: a part of the suite without it, so that nothing there relies on it.
   RFDN_DATA=/nonexistent "${pytest[@]}" -q ${marker[@]+"${marker[@]}"} tests/archs tests/weights tests/test_spandrel.py
   # The other runtimes (ONNX Runtime, OpenVINO, ncnn) in processes apart from those that train: see tests/conftest.py.
-  "${pytest[@]}" ${marker[@]+"${marker[@]}"} tests/deploy tests/leaderboard
+  "${pytest[@]}" ${marker[@]+"${marker[@]}"} tests/leaderboard tests/deploy  # the longest first
   set -- --ignore tests/deploy --ignore tests/leaderboard
 fi
 exec "${pytest[@]}" ${marker[@]+"${marker[@]}"} "$@"

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from rfdn_plugin.utils.files import sha256
+from rfdn_plugin.utils.files import append_json_line, read_json_lines, sha256
 
 NAME = '.rfdn_upscale.jsonl'
 """Name of the record in the folder of the outputs."""
@@ -30,13 +29,9 @@ class Record:
         self.path, self.folder = folder / NAME, folder
         self.settings = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
         self.entries: dict[str, dict[str, Any]] = {}
-        if self.path.is_file():
-            for line in self.path.read_text('utf-8', errors='replace').splitlines():
-                try:
-                    entry = json.loads(line)
-                    self.entries[entry['output']] = entry
-                except (ValueError, KeyError, TypeError):  # the last line of a killed run, cut short
-                    continue
+        for entry in read_json_lines(self.path):
+            if isinstance(entry, dict) and 'output' in entry:
+                self.entries[entry['output']] = entry
 
     def state(self, source: Path, output: Path) -> str:
         """What an output is: 'missing', 'finished', 'changed' (input or settings are others), or 'foreign'.
@@ -61,24 +56,11 @@ class Record:
             'settings': self.settings,
             'sha256': hashlib.sha256(content).hexdigest(),
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(entry, ensure_ascii=False) + '\n'
-        with open(self.path, 'a+b') as stream:
-            if stream.tell() and not _ends_a_line(self.path):
-                text = '\n' + text  # behind a line that was cut short
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_json_line(self.path, entry)
         self.entries[entry['output']] = entry
 
     def _key(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()
-
-
-def _ends_a_line(path: Path) -> bool:
-    with open(path, 'rb') as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b'\n'
 
 
 def _input(source: Path) -> list[Any]:

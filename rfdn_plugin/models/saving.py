@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from torch import Tensor, nn
+from torch import nn
 
 from rfdn_plugin.models.step import Speed
 from rfdn_plugin.models.validation import ValidatedModel
@@ -113,7 +113,8 @@ class SavedModel(ValidatedModel):
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         content: dict[str, Any] = {
-            key: _on_cpu(self.get_bare_model(item).state_dict()) for key, item in zip(keys, nets, strict=True)
+            key: {name: tensor.cpu().contiguous() for name, tensor in self.get_bare_model(item).state_dict().items()}
+            for key, item in zip(keys, nets, strict=True)
         }
         content['metadata'] = checkpoints.card(self.opt, self.iteration, self.optimizer_g, self.best_results())
         name = 'latest' if current_iter == -1 else current_iter
@@ -186,7 +187,3 @@ class SavedModel(ValidatedModel):
             advice += ['set train.grad_clip, for example to 1'] if self.speed.grad_clip is None else []
             advice += ['set train.precision to bf16 or fp32'] if self.speed.precision == 'fp16' else []
             raise DivergedError(f'{error}: {good}; {", ".join(advice)}, and go on with --auto_resume.') from None
-
-
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

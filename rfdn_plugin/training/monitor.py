@@ -8,7 +8,6 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -142,8 +141,9 @@ class ProgressLogger(MessageLogger):
         left = pace * (self.max_iters - iteration)
         memory = peak_memory(self._on_gpu) / 1e9
         speed = 1 / max(seconds, 1e-9)
+        shown_rates = ''.join(f'{rate:.3e},' for rate in rates)
         self.logger.info(
-            f'[{self.exp_name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({_join(rates)})] '
+            f'[{self.exp_name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({shown_rates})] '
             f'[eta: {datetime.timedelta(seconds=int(left))}, {speed:.3g} it/s, time (data): {seconds:.3f} ({waited:.3f}), '
             f'{memory:.1f} GB] ' + ''.join(f'{name}: {value:.4e} ' for name, value in rest.items())
         )
@@ -153,10 +153,6 @@ class ProgressLogger(MessageLogger):
         watched |= {'lr': rates[0], 'speed/iterations_per_second': speed, 'speed/data_wait_seconds': waited}
         for name, value in watched.items():
             self.tb_logger.add_scalar(name, value, iteration)
-
-
-def _join(rates: Sequence[float]) -> str:
-    return ''.join(f'{rate:.3e},' for rate in rates)
 
 
 def peak_memory(on_gpu: bool) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -85,6 +86,27 @@ def atomic_torch_save(content: Any, path: str | os.PathLike) -> None:
     torch.save(content, buffer)
     with atomic_write(path) as stream:
         stream.write(buffer.getbuffer())
+
+
+def append_json_line(path: str | os.PathLike, value: Any) -> None:
+    """Add a value to a file of JSON lines, behind a line that a kill cut short too; it is on the disk afterwards."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'a+b') as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b'\n':
+                stream.write(b'\n')
+        stream.write(json.dumps(value, ensure_ascii=False).encode() + b'\n')
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_json_lines(path: str | os.PathLike) -> Iterator[Any]:
+    """The values of a file of JSON lines; lines that a kill cut short are left out. None where there is no file."""
+    if Path(path).is_file():
+        for line in Path(path).read_text(encoding='utf-8', errors='replace').split('\n'):
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

@@ -102,6 +102,9 @@ def read_checkpoint(path: str | Path, param_key: str | None = None, *, only_this
             it is None, the first of `WRAPPERS` that the file has is taken, else the file itself (flat).
         only_this_key: A `param_key` that the file does not have is an error.
 
+    Returns:
+        The weights of one network, on the CPU and of the types that the file has, and what it says of them.
+
     Raises:
         RFDNError: The file is missing, torn, holds objects other than tensors, or holds no weights.
     """

@@ -49,7 +49,11 @@ def identify_file(path: str | Path, *, param_key: str | None = None, **named: An
 
 
 def build_network(identity: Identity) -> UpscalingNetwork:
-    """The network of `identity` with its weights, in eval mode."""
+    """The network of `identity` with its weights, as `load_network` gives it.
+
+    Raises:
+        RFDNError: A tensor holds values that are no finite numbers; the message names it.
+    """
     check_finite(identity.checkpoint)
     network = NETWORKS[identity.type](**identity.arguments)
     network.load_state_dict({name: tensor.float() for name, tensor in identity.checkpoint.tensors.items()}, strict=True)

@@ -147,6 +147,7 @@ class FastPairedImageDataset(PairedImageDataset):
         # A draw is counted since the training began; a worker that lives on may know only an older epoch.
         which = f'draw {draw}' if draw else f'epoch {self._epoch}'
         state = random.getstate()
+        # The words are part of the seed: other words would give a training that goes on other samples.
         random.seed(f'{self._sample_seed}, {which}, picture {index}')
         try:
             yield

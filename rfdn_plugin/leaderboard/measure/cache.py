@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rfdn_plugin.data.images import ImageError, read_image
-from rfdn_plugin.utils.files import atomic_write
+from rfdn_plugin.utils.files import append_json_line, atomic_write, read_json_lines
 
 
 class Cache:
@@ -23,24 +23,10 @@ class Cache:
 
     def lines(self, key: str) -> dict[str, Any]:
         """Values that were appended under `key`, by name; the last of several."""
-        path = self.folder / f'{key}.jsonl'
-        if not path.is_file():
-            return {}
-        found = {}
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                name, value = json.loads(line)
-            except ValueError:
-                continue  # torn by a kill; the image is computed again
-            found[name] = value
-        return found
+        return dict(read_json_lines(self.folder / f'{key}.jsonl'))
 
     def append(self, key: str, name: str, value: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f'{key}.jsonl'
-        with open(path, 'ab') as stream:
-            torn = stream.tell() and not _ends_with_newline(path)
-            stream.write(b'\n' * bool(torn) + json.dumps([name, value]).encode() + b'\n')
+        append_json_line(self.folder / f'{key}.jsonl', [name, value])
 
     def get(self, key: str) -> Any | None:
         """The one value under `key`, or None."""
@@ -68,9 +54,3 @@ class Cache:
 
         with atomic_write(self.folder / f'{key}.png') as stream:
             stream.write(cv2.imencode('.png', np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes())
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, 'rb') as stream:
-        stream.seek(-1, 2)
-        return stream.read(1) == b'\n'

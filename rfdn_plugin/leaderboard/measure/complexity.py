@@ -113,7 +113,7 @@ class _FreeInterpolation(TorchFunctionMode):
 
 
 def count(network: nn.Module, size: tuple[int, int]) -> Count:
-    """Count one pass over an input of `size` (height, width). The network is left on its device.
+    """Count one pass over an input of `size` (height, width), 1 x C x H x W. The network is left as it is.
 
     Fixed filters (buffers, such as IDN's bicubic skip) are no convolutions of the network and are left out.
     """

@@ -151,7 +151,9 @@ def markdown(board: dict[str, Any]) -> str:
                 'Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources)
             )
     trouble = [
-        f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}' for row in board['entries'] for text in _trouble(row)
+        f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}'
+        for row in board['entries']
+        for text in (*row.get('warnings', ()), *(['failed: ' + row['error']] if 'error' in row else []))
     ]
     if trouble:
         parts.append('## Warnings\n\n' + '\n'.join(trouble))
@@ -159,10 +161,6 @@ def markdown(board: dict[str, Any]) -> str:
     made = ', '.join(f'{key} {environment[key]}' for key in ('rfdn_plugin', 'basicsr', 'torch', 'opencv', 'python'))
     parts.append(f'{v.setup(board)}\n\nMade with {made} on {environment["device"]}, {environment["created"]}.'.strip())
     return '\n\n'.join(parts) + '\n'
-
-
-def _trouble(row: v.Row) -> list[str]:
-    return [*row.get('warnings', ()), *(['failed: ' + row['error']] if 'error' in row else [])]
 
 
 def _markdown_quality_table(view: v.ScaleView) -> str:

@@ -94,6 +94,9 @@ def identify(
         corrects_card: What the user names counts more than the file's model card; never more than a fingerprint.
         overrides: Further arguments of the constructor, for example `block_residual=False`.
 
+    Returns:
+        The network, all arguments that the weights or somebody determine, and what each was read from.
+
     Raises:
         RFDNError: The weights belong to no network of this package (the message names the tensor), or something that
             they do not show is said by nobody (the message lists the candidates and how to name one), or by the file

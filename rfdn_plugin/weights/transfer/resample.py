@@ -48,6 +48,9 @@ def to_scale(identity: Identity, scale: int) -> UpscalingNetwork:
 def scale_of(checkpoint: Checkpoint) -> int | None:
     """The scale of a checkpoint of any network here: from its shapes, for IDN from its card or its fingerprint.
 
+    Returns:
+        The scale factor; None where the shapes do not show it (IDN) and neither card nor fingerprint says it.
+
     Raises:
         RFDNError: The weights belong to no network here.
     """
