@@ -23,6 +23,7 @@ from rfdn_plugin.deploy.backends import BACKENDS, Runner, backends_for, missing_
 from rfdn_plugin.deploy.inference import TOLERANCE, InferenceForm, PlainForm, difference_from, inference_form
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write, model_digest
+from rfdn_plugin.utils.machine import processor_name
 
 AUTO = 'auto'
 SIZES = (96, 256)
@@ -201,13 +202,7 @@ def _key(model: nn.Module | str | Path, precision: str, size: int) -> str:
     for name in BACKENDS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    digest.update(repr([precision, size, versions, torch.get_num_threads(), platform.node(), _processor()]).encode())
+    digest.update(
+        repr([precision, size, versions, torch.get_num_threads(), platform.node(), processor_name()]).encode()
+    )
     return digest.hexdigest()[:24]
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')), platform.machine())

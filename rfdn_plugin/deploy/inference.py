@@ -29,6 +29,7 @@ from rfdn_plugin.archs.blocks import CCA, ESA, NEGATIVE_SLOPE, pad_to_minimum
 from rfdn_plugin.archs.imdn import IMDB, IMDBR, IMDN
 from rfdn_plugin.archs.rfdn import RFDB, RFDN
 from rfdn_plugin.deploy.layers import Attention, ChannelAttention, Convolution, Region, SpatialAttention
+from rfdn_plugin.deploy.pattern import pattern
 from rfdn_plugin.utils.errors import RFDNError
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -279,10 +280,7 @@ def inference_form(
 
 @torch.inference_mode()
 def difference_from(network: nn.Module, form: Callable[[Tensor], Tensor]) -> float:
-    """The largest difference between a network and its form on a test pattern of 40 x 56 pixels, in grey levels."""
-    y, x = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 56), indexing='ij')
-    waves = torch.stack([torch.sin(40 * x * y), torch.cos(9 * x + 30 * y * y), (x > y).float() * 2 - 1])
+    """The largest difference between a network and its form on a hard image of 40 x 56 pixels, in grey levels."""
     channels = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d)).in_channels
-    pattern = (0.5 + 0.45 * waves)[:channels, None].transpose(0, 1)
-    pattern = pattern.to(next(network.parameters()).device)
-    return float((network(pattern).float().cpu() - form(pattern).float().cpu()).abs().max() * 255)
+    image = torch.from_numpy(pattern(40, 56))[:, :channels].to(next(network.parameters()).device)
+    return float((network(image).float().cpu() - form(image).float().cpu()).abs().max() * 255)

@@ -9,7 +9,7 @@ output value then depends on the input values under its kernel alone, bit for bi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,32 +118,10 @@ def _activate(x: Tensor, activation: str | None) -> Tensor:
     return x
 
 
-class Attention(Protocol):
-    """A gate that looks at the whole image, in two steps: statistics are gathered from regions, then applied to them.
-
-    Attributes:
-        reach: How many pixels below and to the right of a region `gather` must see beside it.
-    """
-
-    reach: int
-
-    def start(self, height: int, width: int) -> Tensor:
-        """Room for the statistics of an image of this size."""
-        ...
-
-    def gather(self, statistics: Tensor, x: Tensor, region: Region) -> None:
-        """Put the statistics of a region in, whose `x` has `reach` pixels more, below and to the right, where the
-        image has them. Regions begin at multiples of `ALIGNMENT` and end there or with the image."""
-        ...
-
-    def conclude(self, statistics: Tensor, height: int, width: int) -> Tensor:
-        """What `apply` needs, once every region has been gathered."""
-        ...
-
-    def apply(self, x: Tensor, concluded: Any, region: Region, height: int, width: int) -> Tensor:
-        """`x` of a region times its gate."""
-        ...
-
+# --- attention -----------------------------------------------------------------------------------------------------
+# A gate that looks at the whole image, in steps: `start` makes room for statistics, `gather` puts those of a region in,
+# whose `x` has `reach` pixels more below and to the right, where the image has them; `conclude` makes of all of them what
+# `apply` multiplies a region with. Regions begin at multiples of `ALIGNMENT` and end there or with the image.
 
 ALIGNMENT = 96
 """Where regions may begin: the least common multiple of CCA's cells and ESA's six pixels."""
@@ -232,6 +210,9 @@ class SpatialAttention:
     def apply(self, x: Tensor, concluded: Tensor, region: Region, height: int, width: int) -> Tensor:
         wide = _enlarge(concluded, height, width, region)
         return x * self.expand(self.local.plus(self.reduce(x), wide))
+
+
+Attention = ChannelAttention | SpatialAttention
 
 
 def _enlarge(small: Tensor, height: int, width: int, region: Region) -> Tensor:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from rfdn_plugin.deploy.backends.openvino_backend import OpenVinoRunner
 from rfdn_plugin.deploy.export.openvino_model import openvino_model
-from rfdn_plugin.deploy.export.pattern import pattern
+from rfdn_plugin.deploy.pattern import pattern
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.text import counted
 from rfdn_plugin.weights.transfer.run import FitImages

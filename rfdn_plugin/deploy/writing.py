@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def _encode_tiff(image: StoredImage) -> bytes:
     if image.profile is not None:
         tags.append((34675, _UNDEFINED, image.profile))
     start = 8 + len(_directory(tags, 8))
-    tags[5] = (273, _LONG, list(_offsets(start, strips)))
+    tags[5] = (273, _LONG, list(accumulate(map(len, strips[:-1]), initial=start)))
     if start + sum(map(len, strips)) >= 1 << 32:
         raise RFDNError('the image needs more than the 4 GiB of a TIFF file: take --format png.')
     return b''.join([struct.pack('<2sHI', b'II', 42, 8), _directory(tags, 8), *strips])
@@ -209,9 +210,3 @@ def _directory(tags: list[tuple[int, int, list[int] | bytes]], position: int) ->
             where = data.ljust(4, b'\0')
         entries.append(struct.pack('<HHI', tag, kind, count) + where)
     return struct.pack('<H', len(tags)) + b''.join(entries) + struct.pack('<I', 0) + values
-
-
-def _offsets(start: int, strips: list[bytes]) -> Iterator[int]:
-    for strip in strips:
-        yield start
-        start += len(strip)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 
@@ -13,11 +14,20 @@ def available_cores() -> int:
 
 def processor_flags() -> set[str]:
     """The instruction sets of this processor as /proc/cpuinfo names them; empty where there is no such file."""
+    return set(_first_processor('flags').split())
+
+
+def processor_name() -> str:
+    """The processor as the system calls it."""
+    return _first_processor('model name') or platform.processor() or platform.machine()
+
+
+def _first_processor(key: str) -> str:
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line.split(':', 1)[1].split() for line in lines if line.startswith('flags')), []))
+    except OSError:  # not Linux
+        return ''
+    return next((line.partition(':')[2].strip() for line in lines if line.startswith(key)), '')
 
 
 def choose_precision(wanted: str, device: str) -> tuple[str, str]:

@@ -22,7 +22,6 @@ import copy
 import csv
 import multiprocessing
 import os
-import platform
 import random
 import re
 import signal
@@ -40,6 +39,7 @@ import rfdn_plugin  # noqa: F401  (lets basicsr be imported)
 from rfdn_plugin.data.prepare import PrepareSpec, prepare
 from rfdn_plugin.options.load import load_training_options
 from rfdn_plugin.utils.files import atomic_write
+from rfdn_plugin.utils.machine import processor_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOCK = ['model_type=SRModel', 'logger:keep_checkpoints=~', 'logger:save_best=~']
@@ -203,7 +203,7 @@ def profile(args: argparse.Namespace, folder: Path) -> None:
 
 
 def file_name(args: argparse.Namespace) -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'cpu-{_processor()}'
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'cpu-{processor_name()}'
     words = ['train', Path(args.opt).stem.removeprefix('train_'), device]
     words += [] if torch.cuda.is_available() else [f'{torch.get_num_threads()}threads']
     words += [
@@ -211,12 +211,6 @@ def file_name(args: argparse.Namespace) -> str:
         *(entry.rpartition(':')[2] for entry in (*args.force_yml, *args.ours)),
     ]
     return re.sub(r'[^\w.=-]+', '-', '-'.join(words)) + '.csv'
-
-
-def _processor() -> str:
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:

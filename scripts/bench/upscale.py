@@ -32,6 +32,7 @@ import torch
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.cli import main as rfdn
 from rfdn_plugin.deploy import memory
+from rfdn_plugin.deploy.choice import open_form
 from rfdn_plugin.deploy.upscale import Upscaler
 from rfdn_plugin.weights.loading import load_network
 
@@ -61,7 +62,14 @@ def compare(args: argparse.Namespace) -> None:
         folder = args.images or make_images(Path(name) / 'in', args.count, args.side)
         count = len(list(folder.iterdir()))
         rows = []
-        ours(make_images(Path(name) / 'few', 2, args.side), Path(name) / 'few_out', args)  # what is imported once
+        # Before the rounds, as it is done once: imports, and the times by which `auto` takes a runtime.
+        ours(make_images(Path(name) / 'few', 2, args.side), Path(name) / 'few_out', args)
+        if args.backend == 'auto':
+            form = open_form(load_network(args.weights)[0], backend='auto', precision=args.precision, side=args.side)
+            print(
+                f'the fastest runtime: {form.backend} (rfdn upscale takes PyTorch below four megapixels of work)',
+                flush=True,
+            )
         for number in range(args.rounds):
             seconds = {}
             for which in ('loop', 'rfdn') if number % 2 == 0 else ('rfdn', 'loop'):

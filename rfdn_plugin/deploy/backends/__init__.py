@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,9 @@ from rfdn_plugin.utils.errors import RFDNError
 __all__ = ['BACKENDS', 'PRECISIONS', 'Runner', 'backends_for', 'kind_of', 'missing', 'open_model', 'precisions_of']
 
 BACKENDS = ('torch', 'onnxruntime', 'openvino', 'ncnn')
+
+_EXTRAS = {'onnxruntime': 'onnx', 'openvino': 'openvino', 'ncnn': 'ncnn'}
+"""Of this package, which install the module that is named as the backend; PyTorch is always there."""
 
 _READS = {
     'torch': ('network',),
@@ -59,7 +62,7 @@ def open_model(
             this precision, or the file is none; each in one line.
     """
     module = _module(backend)
-    if problem := module.missing():
+    if problem := missing(backend):
         raise RFDNError(problem)
     kind = kind_of(model)
     if kind not in _READS[backend]:
@@ -79,8 +82,9 @@ def open_model(
         precision=precision,
         threads=threads or torch.get_num_threads(),
         name=name,
-        img_range=img_range,
     )
+    if network is None:
+        runner.img_range = img_range
     runner.scale = runner.find_scale()
     return runner
 
@@ -104,7 +108,10 @@ def missing_for(model: nn.Module | str | Path) -> list[str]:
 
 def missing(backend: str) -> str | None:
     """None where a backend is installed, else a line that says what is missing and what to install."""
-    return _module(backend).missing()
+    extra = _EXTRAS.get(_known(backend))
+    if extra is None or importlib.util.find_spec(backend) is not None:
+        return None
+    return f'the backend {backend} is not installed: pip install "rfdn-plugin[{extra}]".'
 
 
 def precisions_of(backend: str) -> tuple[str, ...]:
@@ -112,10 +119,14 @@ def precisions_of(backend: str) -> tuple[str, ...]:
     return _module(backend).PRECISIONS
 
 
-def _module(backend: str) -> ModuleType:
+def _known(backend: str) -> str:
     if backend not in BACKENDS:
         raise RFDNError(f'{backend!r} is no backend: take one of {", ".join(BACKENDS)}.')
-    return importlib.import_module(f'{__name__}.{backend}_backend')
+    return backend
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f'{__name__}.{_known(backend)}_backend')
 
 
 def _network(model: nn.Module | str | Path) -> tuple[nn.Module, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import math
 import platform
@@ -29,13 +28,6 @@ SECONDS_TO_END = 10
 """How long the process of ncnn may take to end when its input has ended."""
 
 
-def missing() -> str | None:
-    """See `backends.missing`."""
-    if importlib.util.find_spec('ncnn') is None:
-        return 'the backend ncnn is not installed: pip install "rfdn-plugin[ncnn]".'
-    return None
-
-
 class NcnnRunner(Runner):
     """An ncnn model with one input 3 x H x W and one output; images of a batch one after the other.
 
@@ -45,9 +37,7 @@ class NcnnRunner(Runner):
 
     backend = 'ncnn'
 
-    def __init__(
-        self, param: Path, weights: Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-    ) -> None:
+    def __init__(self, param: Path, weights: Path, *, precision: str | None, threads: int, name: str) -> None:
         super().__init__(precision=precision or 'fp32', threads=threads, name=name)
         command = [sys.executable, str(Path(__file__).with_name('ncnn_server.py'))]
         pipe = subprocess.PIPE
@@ -61,20 +51,18 @@ class NcnnRunner(Runner):
             raise RFDNError(f'{name} must have one input and one output, not {names["inputs"]} and {names["outputs"]}.')
         # ncnn's layers cannot extend an image by a rule that depends on its size, so that is done here.
         self.minimum_size = ESA.MINIMUM_SIZE if _has_esa(param.read_text()) else 1
-        self.img_range = np.float32(img_range)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         height, width = images.shape[-2:]
         padded = pad_to_minimum(torch.from_numpy(np.ascontiguousarray(images)), self.minimum_size).numpy()
         results = []
-        for image in padded * self.img_range if self.img_range != 1 else padded:
+        for image in padded:
             head, content = self._ask({'shape': image.shape}, np.ascontiguousarray(image, np.float32))
             if 'status' in head:
                 raise RFDNError(f'{self.name}: ncnn failed (status {head["status"]}); was there memory enough?')
             results.append(np.frombuffer(content, np.float32).reshape(head['shape']))
         scale = results[0].shape[-1] // padded.shape[-1]
-        output = np.stack(results)[:, :, : height * scale, : width * scale]
-        return output if self.img_range == 1 else output / self.img_range
+        return np.stack(results)[:, :, : height * scale, : width * scale]
 
     def _ask(self, head: dict[str, Any], values: np.ndarray | None = None) -> tuple[dict[str, Any], bytes]:
         """Send a line of JSON and values to the process of ncnn; its answer, with the bytes of the values in it."""
@@ -112,9 +100,7 @@ def _has_esa(param: str) -> bool:
     return any(line.startswith('Pooling ') and ' 1=7 ' in line and ' 2=3 ' in line for line in param.splitlines())
 
 
-def open_runner(
-    model: nn.Module | Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-) -> NcnnRunner:
+def open_runner(model: nn.Module | Path, *, precision: str | None, threads: int, name: str) -> NcnnRunner:
     """See `backends.open_model`."""
     if isinstance(model, nn.Module):
         from rfdn_plugin.deploy.export.ncnn_model import ncnn_model
@@ -129,4 +115,4 @@ def open_runner(
     for path in (param, weights):
         if not path.is_file():
             raise RFDNError(f'{model} has no {path.name} beside it: an ncnn model is both files.')
-    return NcnnRunner(param, weights, precision=precision, threads=threads, name=name, img_range=img_range)
+    return NcnnRunner(param, weights, precision=precision, threads=threads, name=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,12 @@ from rfdn_plugin.utils.errors import RFDNError
 PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
-def missing() -> str | None:
-    """See `backends.missing`."""
-    if importlib.util.find_spec('onnxruntime') is None:
-        return 'the backend onnxruntime is not installed: pip install "rfdn-plugin[onnx]".'
-    return None
-
-
 class OnnxRuntimeRunner(Runner):
     """An ONNX model with one float input N x 3 x H x W and one output, run by ONNX Runtime."""
 
     backend = 'onnxruntime'
 
-    def __init__(
-        self, model: str | bytes, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-    ) -> None:
+    def __init__(self, model: str | bytes, *, precision: str | None, threads: int, name: str) -> None:
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
@@ -48,7 +38,6 @@ class OnnxRuntimeRunner(Runner):
             )
         super().__init__(precision=own, threads=threads, name=name)
         self.card = card
-        self.img_range = np.float32(img_range)
         self._check()
         self.input = self.session.get_inputs()[0].name
 
@@ -62,25 +51,21 @@ class OnnxRuntimeRunner(Runner):
             )
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        scaled = images if self.img_range == 1 else images * self.img_range
         try:
-            output = self.session.run(None, {self.input: scaled})[0]
+            return self.session.run(None, {self.input: images})[0]
         except Exception as error:  # as above
             raise RFDNError(f'{self.name}: ONNX Runtime failed ({_first_line(error)}).') from error
-        return output if self.img_range == 1 else output / self.img_range
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def open_runner(
-    model: nn.Module | Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-) -> OnnxRuntimeRunner:
+def open_runner(model: nn.Module | Path, *, precision: str | None, threads: int, name: str) -> OnnxRuntimeRunner:
     """See `backends.open_model`."""
     content: str | bytes = str(model)
     if isinstance(model, nn.Module):
         from rfdn_plugin.deploy.export.onnx_model import onnx_model
 
-        content, img_range = onnx_model(model).SerializeToString(), 1.0
-    return OnnxRuntimeRunner(content, precision=precision, threads=threads, name=name, img_range=img_range)
+        content = onnx_model(model).SerializeToString()
+    return OnnxRuntimeRunner(content, precision=precision, threads=threads, name=name)

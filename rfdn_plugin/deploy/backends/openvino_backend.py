@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +19,12 @@ PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
 
 
-def missing() -> str | None:
-    """See `backends.missing`."""
-    if importlib.util.find_spec('openvino') is None:
-        return 'the backend openvino is not installed: pip install "rfdn-plugin[openvino]".'
-    return None
-
-
 class OpenVinoRunner(Runner):
     """An OpenVINO or ONNX model with one input N x 3 x H x W and one output, run by OpenVINO's CPU plugin."""
 
     backend = 'openvino'
 
-    def __init__(
-        self,
-        model: Path | openvino.Model,
-        *,
-        precision: str | None,
-        threads: int,
-        name: str,
-        img_range: float = 1.0,
-    ) -> None:
+    def __init__(self, model: Path | openvino.Model, *, precision: str | None, threads: int, name: str) -> None:
         import openvino
 
         core = openvino.Core()
@@ -77,16 +61,14 @@ class OpenVinoRunner(Runner):
         if any(graph.input().get_partial_shape()[axis].is_static for axis in (2, 3)):
             raise RFDNError(f'{name} takes {graph.input().get_partial_shape()} only: export it with free sizes.')
         self.compiled = core.compile_model(graph, 'CPU', settings)
-        self.img_range = np.float32(img_range)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        scaled = images if self.img_range == 1 else images * self.img_range
         try:
-            output = self.compiled(np.ascontiguousarray(scaled))[0]
+            output = self.compiled(np.ascontiguousarray(images))[0]
         except Exception as error:  # as above
             raise RFDNError(f'{self.name}: OpenVINO failed ({_last_line(error)}).') from error
         # Its own memory: OpenVINO writes the next result into the same place.
-        return np.array(output, np.float32) if self.img_range == 1 else output / self.img_range
+        return np.array(output, np.float32)
 
 
 def _own_precision(graph: Any) -> str:
@@ -112,12 +94,10 @@ def _last_line(error: Exception) -> str:
     return lines[-1].rstrip('.') if lines else type(error).__name__
 
 
-def open_runner(
-    model: nn.Module | Path, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-) -> OpenVinoRunner:
+def open_runner(model: nn.Module | Path, *, precision: str | None, threads: int, name: str) -> OpenVinoRunner:
     """See `backends.open_model`."""
     if isinstance(model, nn.Module):
         return OpenVinoRunner(openvino_model(model), precision=precision, threads=threads, name=name)
     if model.suffix == '.xml' and not model.with_suffix('.bin').is_file():
         raise RFDNError(f'{model} has no {model.with_suffix(".bin").name} beside it, which holds its weights.')
-    return OpenVinoRunner(model, precision=precision, threads=threads, name=name, img_range=img_range)
+    return OpenVinoRunner(model, precision=precision, threads=threads, name=name)

@@ -25,10 +25,12 @@ class Runner(ABC):
         threads: How many threads it computes with.
         name: What it was made from, for messages.
         card: What an exported model says of itself; nothing of others.
+        img_range: The values that the model works on go from 0 to this.
     """
 
     backend: str
     scale: int
+    img_range = 1.0
 
     def __init__(self, *, precision: str, threads: int, name: str) -> None:
         self.precision = precision
@@ -51,11 +53,13 @@ class Runner(ABC):
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != np.float32:
             raise ValueError(f'{self.name} takes N x 3 x H x W in float32, not {images.shape} in {images.dtype}.')
-        return self.run(images)
+        if self.img_range == 1:
+            return self.run(images)
+        return self.run(images * np.float32(self.img_range)) / np.float32(self.img_range)
 
     @abstractmethod
     def run(self, images: np.ndarray) -> np.ndarray:
-        """`__call__` without its checks."""
+        """`__call__` without its checks, in the values that the model works on."""
 
     def find_scale(self, side: int = 32) -> int:
         """The scale factor, from the output of a small image.

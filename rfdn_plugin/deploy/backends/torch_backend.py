@@ -16,11 +16,6 @@ from rfdn_plugin.deploy.inference import inference_form
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 
 
-def missing() -> str | None:
-    """PyTorch is always there: the package needs it."""
-    return None
-
-
 class TorchRunner(Runner):
     """A network run by PyTorch: in its inference form in fp32 and bf16, as it is in fp16."""
 
@@ -53,8 +48,6 @@ def _threads(threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def open_runner(
-    model: nn.Module, *, precision: str | None, threads: int, name: str, img_range: float = 1.0
-) -> TorchRunner:
-    """See `backends.open_model`; `img_range` is the network's own here."""
+def open_runner(model: nn.Module, *, precision: str | None, threads: int, name: str) -> TorchRunner:
+    """See `backends.open_model`."""
     return TorchRunner(model, precision=precision or 'fp32', threads=threads, name=name)

@@ -16,7 +16,7 @@ from rfdn_plugin.deploy import backends
 from rfdn_plugin.deploy.backends.runner import Runner
 from rfdn_plugin.deploy.export.form import folded_network
 from rfdn_plugin.deploy.export.openvino_model import openvino_model, save
-from rfdn_plugin.deploy.export.pattern import pattern
+from rfdn_plugin.deploy.pattern import pattern
 from rfdn_plugin.deploy.quantise import MOST_LOSS, Quantised, quantise
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write, check_output

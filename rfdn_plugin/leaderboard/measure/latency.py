@@ -6,7 +6,6 @@ Entries take turns: each round runs every entry once, so that a machine that war
 from __future__ import annotations
 
 import multiprocessing
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from rfdn_plugin.leaderboard.measure.evaluate import limit_threads
 from rfdn_plugin.leaderboard.measure.predictors import input_channels
 from rfdn_plugin.leaderboard.options import LatencyOptions
 from rfdn_plugin.utils.errors import RFDNError, describe
+from rfdn_plugin.utils.machine import processor_name
 from rfdn_plugin.utils.progress import progress
 
 MEGABYTE = 1 << 20
@@ -28,13 +28,7 @@ MEGABYTE = 1 << 20
 
 def device_name(device: str) -> str:
     """The GPU, or the processor as the system calls it."""
-    if device.startswith('cuda'):
-        return torch.cuda.get_device_name(device)
-    if sys.platform == 'linux':
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.split(':', 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.startswith('cuda') else processor_name()
 
 
 def measure_latency(entries: Sequence[Entry], options: LatencyOptions, device: str) -> dict[str, dict[str, Any] | str]:
