@@ -124,6 +124,9 @@ def test_nothing_is_replaced_unless_asked(zoo: Path, tmp_path: Path, capsys: pyt
     assert upscale(*arguments) == 1 and 'another image' in capsys.readouterr().err
     assert upscale(*arguments, '--overwrite') == 0
     assert read(out / 'b.png').shape == (16, 16, 3) and '1 were finished already' in capsys.readouterr().out
+    assert upscale(*arguments, '--self-ensemble', '--overwrite') == 0
+    wanted = Upscaler(network(), self_ensemble=True)(read(tmp_path / 'b.png'))
+    assert (read(out / 'b.png') == wanted).all() and (wanted != Upscaler(network())(read(tmp_path / 'b.png'))).any()
 
 
 @pytest.mark.parametrize('format', ['png', 'jpg', 'webp', 'tiff'])
