@@ -93,6 +93,7 @@ class Block:
     ) -> Tensor:
         """The block's output for a region, from its body and its input there and what the attention concluded."""
         if self.attention is not None:
+            assert concluded is not None  # an attention concludes before it is applied
             body = self.attention.apply(body, concluded, region, height, width)
         if self.fuse_last is not None:
             return self.fuse_last.plus(body, x)
