@@ -33,9 +33,10 @@ unset PYTHONDONTWRITEBYTECODE
 pytest=(${limit[@]+"${limit[@]}"} "$environment/bin/python" -m pytest -n 2 --dist loadfile)
 if [ $# = 0 ]; then
   # A newcomer has no test data: a part of the suite without it, so that nothing there relies on it.
-  RFDN_DATA=/nonexistent "${pytest[@]}" -q ${marker[@]+"${marker[@]}"} tests/archs tests/weights tests/test_spandrel.py
+  alone=(tests/archs tests/weights tests/test_spandrel.py)
+  RFDN_DATA=/nonexistent "${pytest[@]}" -q ${marker[@]+"${marker[@]}"} "${alone[@]}"
   # The other runtimes (ONNX Runtime, OpenVINO, ncnn) in processes apart from those that train: see tests/conftest.py.
   "${pytest[@]}" ${marker[@]+"${marker[@]}"} tests/leaderboard tests/deploy  # the longest first
-  set -- --ignore tests/deploy --ignore tests/leaderboard
+  set -- --ignore tests/deploy --ignore tests/leaderboard "${alone[@]/#/--data-only=}"
 fi
 exec "${pytest[@]}" ${marker[@]+"${marker[@]}"} "$@"

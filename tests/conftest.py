@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY
+from helpers import REPOSITORY, data_only
 from helpers.scripts import load_script
 
 # Under nohup SIGHUP is ignored, also by every process that a test starts: tests of signals begin from the default.
@@ -24,6 +24,16 @@ def find_data_root() -> Path | None:
     named = os.environ.get('RFDN_DATA')
     candidate = Path(named) if named else REPOSITORY.parent / 'shared' / 'data'
     return candidate if (candidate / 'benchmarks').is_dir() else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    hint = 'of the tests below PATH run only those that ask for the public test data; may be repeated'
+    parser.addoption('--data-only', action='append', default=[], metavar='PATH', help=hint)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:], left_out = data_only.split(items, [REPOSITORY / path for path in config.getoption('data_only')])
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(autouse=True, scope='session')
