@@ -26,6 +26,8 @@ def test_a_board_without_data(name: str, tmp_path: Path, monkeypatch, capsys):
     folder = tmp_path / 'results/leaderboard' / name
     page, text = (folder / 'leaderboard.html').read_text(), (folder / 'leaderboard.md').read_text()
     assert BOARDS[name] in page and 'against Parameters' in page
+    for plots in re.findall('<div class="plots".*?</div></div>', page, re.DOTALL):
+        assert len(set(re.findall('viewBox="([^"]*)"', plots))) == 1  # beside each other, of one size
     rows = []
     for entry in yaml.safe_load(file.read_text())['entries']:
         scales = entry['scale'] if isinstance(entry['scale'], list) else [entry['scale']]
@@ -76,7 +78,7 @@ def test_names_of_many_points_do_not_cover_each_other():
     points = [
         Point(1e5 * 1.01**n, 32 + (n % 3) / 100, f'network {n} of 2022', 'published', n % 8) for n in range(MANY + 6)
     ]
-    svg = scatter(points, 'Parameters', 'PSNR-Y (dB)')
+    svg = scatter(points, 'Parameters', 'PSNR-Y (dB)', large=True)
     assert 'class="wide"' in svg and 'class="leader"' in svg
     found = re.findall(r'<text class="[^"]*label" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]*)', svg)
     assert len(found) == len(points)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rfdn_plugin.leaderboard.report import view as v
 from rfdn_plugin.leaderboard.report.comparison import error_map
-from rfdn_plugin.leaderboard.report.plots import Point, scatter
+from rfdn_plugin.leaderboard.report.plots import MANY, Point, scatter
 
 COLOURS = 8
 """`--c0` to `--c7` in report.css."""
@@ -123,7 +123,7 @@ def _plots(view: v.ScaleView, set_name: str) -> tuple[list[str], int]:
     """A drawing for each cost that two entries have, and how many entries have a quality on this set."""
     metric = view.metrics(set_name)[0]
     cells = [view.quality.get((index, set_name, metric), v.Cell('–')) for index in range(len(view.rows))]
-    drawings = []
+    found: dict[str, list[Point]] = {}
     for title, cost in _COSTS.items():
         points = [
             Point(x, cell.value, row['name'], row['source'], index % COLOURS)
@@ -133,7 +133,10 @@ def _plots(view: v.ScaleView, set_name: str) -> tuple[list[str], int]:
         if title.startswith('NTIRE') and any(view.rows[i].get('conv_macs_hr720') for i in view.measured):
             continue  # multi-adds say the same
         if len(points) > 1 or any(point.kind == 'measured' for point in points):
-            drawings.append(scatter(points, title, f'PSNR-{"Y" if metric == "psnr_y" else "RGB"} (dB)'))
+            found[title] = points
+    large = any(len(points) > MANY for points in found.values())
+    y_title = f'PSNR-{"Y" if metric == "psnr_y" else "RGB"} (dB)'
+    drawings = [scatter(points, title, y_title, large=large) for title, points in found.items()]
     return drawings, sum(cell.value is not None for cell in cells)
 
 
