@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # disk full, no permission, no such file
         failure, text, code = error, explain(error), 1
     except KeyboardInterrupt as error:
-        failure, text, code = error, 'stopped.', 128 + signal.SIGINT
+        failure, text, code = error, str(error) or 'stopped.', 128 + signal.SIGINT
     if args.debug:
         raise failure
     text = '\n'.join(map(shown, text.split('\n')))  # an escape in a name would reach the terminal

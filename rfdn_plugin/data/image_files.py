@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rfdn_plugin.data.image_policy import ImageError
+from rfdn_plugin.data.lmdb import is_lmdb
 from rfdn_plugin.utils.errors import RFDNError
 
 SUFFIXES_OF_FORMATS = {
@@ -23,6 +24,8 @@ SUFFIXES_OF_FORMATS = {
 """The suffixes that fit a format, by Pillow's name of it."""
 IMAGE_SUFFIXES = frozenset().union(*SUFFIXES_OF_FORMATS.values(), {'.avif', '.jp2', '.tga'})
 """Suffixes, in lower case, by which a file of a folder is taken for an image."""
+_OUR_RECORDS = '.rfdn_'
+"""How the names of the files begin that `rfdn upscale` keeps beside its results."""
 _SIDE_FILES = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '.ds_store', '.localized', '@eadir', '__macosx'}
 
 
@@ -52,7 +55,7 @@ def find_images(
         The candidates as (folder, path below it), and (path, reason) for everything else.
 
     Raises:
-        RFDNError: A folder does not exist or is a file.
+        RFDNError: A folder does not exist, is a file or an LMDB.
     """
     candidates: list[tuple[Path, Path]] = []
     others: list[tuple[Path, ImageError]] = []
@@ -61,6 +64,8 @@ def find_images(
         if not folder.is_dir():
             problem = 'is not a folder' if folder.exists() else 'does not exist'
             raise RFDNError(f'the folder of images {folder} {problem}: give the folder that holds the image files')
+        if is_lmdb(folder):
+            raise RFDNError(f'{folder} is an LMDB: give the folder of images that it was made from')
         if folder.resolve() in entered:
             others.append((folder, ImageError('folder', 'read already')))
             continue
@@ -77,6 +82,8 @@ def _walk(folder: Path, root: Path, recursive: bool, entered: set[Path]) -> Iter
     """The entries of a folder, each with the reason for which it is not a candidate."""
     entered.add(folder.resolve())
     for path in sorted(folder.iterdir()):
+        if path.name.startswith(_OUR_RECORDS):
+            continue
         is_image_name = path.suffix.lower() in IMAGE_SUFFIXES
         if is_side_file(path.name):
             yield path, ImageError('side-file')

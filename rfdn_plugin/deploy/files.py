@@ -77,7 +77,7 @@ def upscale_files(
         RFDNError: Another run writes into the same folder.
         OSError: A result cannot be written (disk full, no permission).
     """
-    with Lock(record.folder / _LOCK, f'the folder {record.folder}', 'wait for it, or name another folder (-o)'):
+    with Lock(record.folder / _LOCK, f'the folder {record.folder}', 'name another folder (-o)'):
         _remove_leftovers({job.output for job in jobs})
         return _upscale(jobs, upscaler, record, format, quality, overwrite=overwrite)
 

@@ -86,7 +86,8 @@ class Lock:
             found = self._read()
             if found is None:  # released in this moment
                 continue
-            other, age = found
+            other, touched = found
+            age = self._disk_time() - touched
             if not _is_gone(other, age):
                 raise RFDNError(self._refusal(other, age))
             if not self._remove_stale(other):
@@ -154,7 +155,10 @@ class Lock:
         return True
 
     def _read(self) -> tuple[Owner | None, float] | None:
-        """The owner (None where the file does not tell) and the seconds since its last sign of life; None without a file."""
+        """The owner (None where the file does not tell) and when it last showed a sign of life; None without a file.
+
+        Nothing is written for it: a full disk keeps nobody from giving a lock back.
+        """
         try:
             with open(self.path, 'rb') as stream:  # opened: a network disk then asks its server
                 content, touched = stream.read(), os.fstat(stream.fileno()).st_mtime
@@ -164,7 +168,7 @@ class Lock:
             owner = Owner(**json.loads(content))
         except (ValueError, TypeError):
             owner = None
-        return owner, self._disk_time() - touched
+        return owner, touched
 
     def _disk_time(self) -> float:
         """The time now by the clock of the disk."""

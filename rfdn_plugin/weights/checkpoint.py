@@ -180,7 +180,10 @@ def _other_wrappers(content: Mapping) -> list[str]:
 
 def _is_wrapper(content: Any, key: str) -> bool:
     inner = content.get(key) if isinstance(content, Mapping) else None
-    return isinstance(inner, Mapping) and (bool(_tensors_of(inner)) or any(_is_wrapper(inner, k) for k in WRAPPERS))
+    if not isinstance(inner, Mapping):
+        return False
+    has_weights = any(tensor.dim() > 1 for tensor in _tensors_of(inner).values())
+    return has_weights or any(_is_wrapper(inner, k) for k in WRAPPERS)
 
 
 def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:
@@ -194,6 +197,8 @@ def _description(content: Any) -> str:
         return f'it is a whole object ({kind.__module__}.{kind.__qualname__}); ask its maker to save its state_dict()'
     if not isinstance(content, Mapping):
         return f'its top level is a {type(content).__name__}'
+    if 'optimizers' in content and 'iter' in content:
+        return 'it is the state of a training of BasicSR, name net_g_....pth in the folder models beside'
     if others := _other_wrappers(content):
         return f'it has several sets of them, name one of {", ".join(others)} as the param key'
     return f'its top level has {", ".join(map(repr, list(content)[:6])) or "nothing"}'

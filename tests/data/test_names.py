@@ -60,6 +60,23 @@ def test_names_of_any_characters_stay_on_one_line(tmp_path: Path, capfd: pytest.
         assert not [line for line in printed.split('\n') if line.startswith('b.png')], printed
 
 
+@pytest.mark.parametrize('command', ['prepare --out out --scales 2 --hr', 'upscale -o out', 'verify'])
+def test_what_upscale_wrote_is_read_without_its_record(tmp_path: Path, command: str, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / 'small' / 'a.png', photograph(1, 24, 24))
+    assert main(['upscale', 'small', '-o', 'large', '--backend', 'torch']) == 0
+    assert (tmp_path / 'large/.rfdn_upscale.jsonl').is_file()
+    assert main([*command.split(), 'large']) == 0
+    assert 'jsonl' not in ''.join(capsys.readouterr())
+
+
+@pytest.mark.parametrize('command', ['prepare --out out --scales 2 --hr', 'upscale -o out'])
+def test_an_lmdb_is_no_folder_of_images(prepared: Path, tmp_path: Path, command: str, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), str(prepared / 'data/HR_sub.lmdb')]) in (1, 2)
+    assert 'is an LMDB' in capsys.readouterr().err
+
+
 def test_names_that_look_alike_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture):
     for form in ('NFC', 'NFD'):
         write(tmp_path / 'images' / f'{unicodedata.normalize(form, "café")}.png', photograph(1, 48, 48))

@@ -28,6 +28,7 @@ from rfdn_plugin.data.prepare.sources import key_of
 from rfdn_plugin.data.prepare.tiles import tiles_of
 from rfdn_plugin.data.verify import verify
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.lock import Lock
 
 RUN = 'import sys; from rfdn_plugin.cli import main; sys.exit(main(sys.argv[1:]))'
 NAMES = ('HR_sub', 'LR_bicubic_X2_sub', 'LR_bicubic_X3_sub', 'LR_bicubic_X4_sub')
@@ -508,15 +509,10 @@ def test_a_worker_that_dies_is_reported(photographs, tmp_path, monkeypatch):
 
 
 def test_two_at_once_are_refused(photographs, tmp_path):
-    fcntl = pytest.importorskip('fcntl')
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(RFDNError, match='another process is writing'):
-            prepare(spec_for(photographs, tmp_path), quiet)
-        assert not list(tmp_path.iterdir())
-    finally:
-        os.close(descriptor)
+    with Lock(tmp_path / 'out/.lock', 'out', 'wait'):
+        with pytest.raises(RFDNError, match=r'in use by process \d+ .* or name another --out'):
+            prepare(spec_for(photographs, tmp_path / 'out'), quiet)
+        assert [path.name for path in (tmp_path / 'out').iterdir()] == ['.lock']
 
 
 def test_stopped_by_the_keyboard_it_says_how_to_go_on(photographs, tmp_path, monkeypatch):
@@ -525,7 +521,7 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(photographs, tmp_path, mon
 
     with monkeypatch.context() as patched:
         patched.setattr(database.DatabaseWriter, 'finish', stop)
-        with pytest.raises(RFDNError, match='stopped: run the same command again to go on'):
+        with pytest.raises(KeyboardInterrupt, match='stopped: run the same command again to go on'):
             prepare(spec_for(photographs, tmp_path), quiet)
     assert prepare(spec_for(photographs, tmp_path), quiet).used == 12
 

@@ -52,6 +52,16 @@ def test_it_is_given_back_and_leaves_nothing(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_keeps_nobody_from_giving_it_back(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with lock(tmp_path / 'lock') as held:
+        monkeypatch.setattr('tempfile.TemporaryFile', full)
+        held.check()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_was_made_for_it_goes_where_nothing_came_into_it(tmp_path):
     with lock(tmp_path / 'a' / 'b' / 'lock'):
         pass

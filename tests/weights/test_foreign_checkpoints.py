@@ -169,10 +169,23 @@ def test_the_only_key_with_weights_is_taken_whatever_it_is_called(tmp_path: Path
 
 
 def test_of_several_unknown_keys_one_is_to_be_named(tmp_path: Path, network):
-    torch.save({'G': network.state_dict(), 'D': {'0.weight': torch.zeros(2)}}, tmp_path / 'w.pth')
+    torch.save({'G': network.state_dict(), 'D': {'0.weight': torch.zeros(2, 2)}}, tmp_path / 'w.pth')
     with pytest.raises(RFDNError, match='name one of G, D'):
         read_checkpoint(tmp_path / 'w.pth')
     assert read_checkpoint(tmp_path / 'w.pth', 'G').tensors.keys() == network.state_dict().keys()
+
+
+def test_the_state_of_a_training_is_told(tmp_path: Path):
+    state = {
+        'epoch': 1,
+        'iter': 2,
+        'optimizers': [],
+        'schedulers': [],
+        'random': {'torch': torch.zeros(9, dtype=torch.uint8)},
+    }
+    torch.save(state, tmp_path / '2.state')
+    with pytest.raises(RFDNError, match='state of a training'):
+        read_checkpoint(tmp_path / '2.state')
 
 
 @pytest.mark.parametrize('word', ['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from rfdn_plugin.data.prepare.summary import Summary
 from rfdn_plugin.data.prepare.tiles import tiles_of
 from rfdn_plugin.data.prepare.work import Result, work_through
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.lock import Lock
 from rfdn_plugin.utils.progress import progress
 from rfdn_plugin.utils.text import counted, shown
 
@@ -201,14 +201,14 @@ def only_writer_of(folder: Path) -> Iterator[None]:
     """Make `folder`, keep other processes from writing there meanwhile, and say how to go on after an interruption.
 
     Raises:
-        RFDNError: Another process is writing there, the disk is full, or the user stopped the work.
+        RFDNError: Another process is writing there, or the disk is full.
+        KeyboardInterrupt: The user stopped the work; its text says how to go on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with Lock(folder / '.lock', str(folder), 'name another --out'):
         try:
             yield
         except KeyboardInterrupt as error:
-            raise RFDNError('stopped: run the same command again to go on') from error
+            raise KeyboardInterrupt('stopped: run the same command again to go on.') from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -216,24 +216,3 @@ def only_writer_of(folder: Path) -> Iterator[None]:
                 f'no space left for {folder} ({shutil.disk_usage(folder).free / 1e6:.0f} MB free): '
                 'make room and run the same command again, it goes on from where it stopped'
             ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """An exclusive lock on a folder; where the system cannot lock, none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RFDNError(f'another process is writing to {folder}: wait until it is done') from error
-        except OSError:  # some network file systems have no locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
