@@ -47,7 +47,7 @@ def import_modules(custom: CustomImports | None) -> None:
     for name in custom.imports:
         try:
             importlib.import_module(name)
-        except Exception as error:  # somebody else's code runs here
+        except (Exception, SystemExit) as error:  # somebody else's code runs here
             if custom.allow_failed_imports:
                 print(f'{KEY}: goes on without {name} ({first_line(error)}).', file=sys.stderr)
                 continue

@@ -72,8 +72,9 @@ def card(
         'optimizer': json.dumps({'type': type(optimizer).__name__, **train['optim_g']}),
     }
     if 'batch_size_per_gpu' in data:
-        batch, side = data['batch_size_per_gpu'] * opt.get('world_size', 1), data['gt_size']
-        details['batch'] = f'{batch} of {side}x{side} HR pixels'
+        side = data.get('gt_size')  # a dataset of another package may have none
+        size = f' of {side}x{side} HR pixels' if side else ' images'
+        details['batch'] = f'{data["batch_size_per_gpu"] * opt.get("world_size", 1)}{size}'
     if best_results:
         details['best_results'] = json.dumps(best_results)
     if name in NETWORKS:

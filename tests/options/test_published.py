@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from helpers.published import FILES, NETWORKS, RFDN, published
 from helpers.training import option_file, rfdn, small
@@ -15,6 +16,7 @@ from helpers.training import option_file, rfdn, small
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.options.load import load_test_options, load_training_options, unchecked_parts
 from rfdn_plugin.training import preflight
+from rfdn_plugin.training.checkpoints import card
 from rfdn_plugin.utils.errors import RFDNError
 
 THEIR_NETWORK = {'EDSR': 'EDSR', 'RCAN': 'RCAN', 'SwinIR': 'SwinIR', 'ESRGAN': 'RRDBNet', 'Real-ESRGAN': 'RRDBNet'}
@@ -165,6 +167,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / 'theirs/__init__.py').write_text('')
     (tmp_path / 'theirs/parts.py').write_text(textwrap.dedent(PACKAGE))
     (tmp_path / 'theirs/broken.py').write_text('1 / 0')
+    (tmp_path / 'theirs/program.py').write_text('raise SystemExit(3)')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [*sys.path])
     yield tmp_path
@@ -212,6 +215,16 @@ def test_parts_of_another_package_are_trained(package, tiny_data, photographs):
     assert '# theirs:' in outcome.stderr + outcome.stdout
 
 
+def test_the_card_of_weights_needs_no_key_that_another_package_may_leave_out(tiny_data, photographs):
+    options = load_training_options(option_file(), small(tiny_data, photographs))
+    optimizer = torch.optim.SGD([torch.zeros(1)], 0.1)
+    assert card(options, 1, optimizer, {})['batch'] == '4 of 24x24 HR pixels'
+    options['datasets']['train'] = {'name': 'a', 'type': 'TheirData', 'batch_size_per_gpu': 2}
+    assert card(options, 1, optimizer, {})['batch'] == '2 images'
+    del options['datasets']['train']['batch_size_per_gpu']
+    assert 'batch' not in card(options, 1, optimizer, {})
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
@@ -219,6 +232,7 @@ def test_parts_of_another_package_are_trained(package, tiny_data, photographs):
         ({'custom_imports': '{imports: [theirs.parts], allow_failed: true}'}, ['allow_failed', 'did you mean']),
         ({'custom_imports': '[os; print(1)]'}, ['custom_imports']),
         ({'custom_imports': '[theirs.broken]'}, ['cannot import theirs.broken', 'division']),
+        ({'custom_imports': '[theirs.program]'}, ['cannot import theirs.program', '3']),
         ({'network_g': '{type: TheirNet, upscale_factor: 2}'}, ['network_g', 'width', 'field required']),
         ({'network_g': '{type: TheirNet, width: 1}'}, ['network_g.upscale_factor is 4 but scale is 2']),
         ({'train:pixel_opt': '{type: TheirLoss, powr: 1}'}, ['train.pixel_opt', 'did you mean power']),

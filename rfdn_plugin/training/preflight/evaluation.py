@@ -59,14 +59,15 @@ def _try_network(where: str, net: nn.Module, sample: Sample) -> Iterator[str]:
     try:
         with torch.no_grad():
             output = net.eval()(sample.lr)
-        shape = tuple(output.shape)
     except Exception as error:  # the network may be anybody's; it would fail in the first validation as well
         yield (
             f'{where}: the network fails on its images of {counted(channels, "channel")} ({describe(error)}): make color and '
             'network_g.num_in_ch fit.'
         )
         return
-    if shape != tuple(sample.hr.shape):
+    if not isinstance(output, torch.Tensor):
+        yield f'{where}: the network gives a {type(output).__name__}, BasicSR wants an image: let its forward give that alone.'
+    elif output.shape != sample.hr.shape:
         yield (
             f'{where}: of {_size(sample.lr)} the network makes {_size(output)}, and HR is {_size(sample.hr)}: make color '
             'and network_g.num_out_ch fit.'

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.training import option_file, small
 
 import rfdn_plugin  # noqa: F401 (basicsr imports after it only)
 from rfdn_plugin.options.load import load_training_options
 from rfdn_plugin.training import preflight
+from rfdn_plugin.training.preflight.evaluation import check_set
 from rfdn_plugin.training.preflight.findings import Findings
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -68,6 +70,16 @@ def test_what_is_fine_stays_fine(tmp_path, tiny_data, photographs):
     assert check(tmp_path, tiny_data, photographs, **{'val:metrics:psnr:crop_border': 47}) == Findings()
     found = check(tmp_path, tiny_data, photographs, **one)
     assert found.problems == [] and ['rounded to 8 bits' in note for note in found.notes] == [True]
+
+
+def test_a_network_that_gives_more_than_an_image(tiny_data, photographs):
+    class Pair(torch.nn.Module):
+        def forward(self, x):
+            return x, x
+
+    options = load_training_options(option_file(), small(tiny_data, photographs))
+    (problem,) = check_set(options, Pair(), 'val', None)
+    assert 'datasets.val: the network gives a tuple' in problem
 
 
 def test_normalised_images_are_noted(tmp_path, tiny_data, photographs):
