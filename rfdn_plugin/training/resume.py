@@ -42,9 +42,25 @@ def load_resume_state(opt: dict[str, Any], *, is_named: bool = False) -> dict[st
         path['resume_state'] = newest_whole_state(path['training_states'], path['models'])
     if not path.get('resume_state'):
         return None
-    state = read_pickle(Path(path['resume_state']))
+    state = read_state(Path(path['resume_state']))
     opt['resumed_iteration'], opt['resumed_epoch'] = state['iter'], state['epoch']
     check_resume(opt, state['iter'])
+    return state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a `.state` file of BasicSR or of this package holds.
+
+    Raises:
+        RFDNError: It cannot be read, or is something else.
+    """
+    state = read_pickle(path)
+    is_state = isinstance(state, dict) and all(isinstance(state.get(key), int) for key in ('iter', 'epoch'))
+    if is_state:
+        parts = [state.get('optimizers'), state.get('schedulers')]
+        is_state = all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts)
+    if not is_state or not state['optimizers']:
+        raise RFDNError(f'{path} is not the state of a training: name a file of its folder training_states.')
     return state
 
 
@@ -56,7 +72,7 @@ def newest_whole_state(states: str | os.PathLike, models: str | os.PathLike) -> 
     for iteration in reversed(numbered(states, '', '.state')):
         path = Path(states, f'{iteration}.state')
         try:
-            read_pickle(path)
+            read_state(path)
             read_pickle(Path(models, f'net_g_{iteration}.pth'))
         except (RFDNError, OSError) as error:
             print(f'Cannot resume from iteration {iteration}: {error}', flush=True)

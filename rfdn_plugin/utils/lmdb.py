@@ -101,9 +101,9 @@ def check_whole(path: str | os.PathLike) -> None:
         raise RFDNError(f'{path} has no {DATA_FILE}, so it is not an LMDB: make it with rfdn prepare.') from error
     except OSError as error:
         raise RFDNError(explain(error)) from error
-    if length < needed:
+    if length < max(needed, 1):
         raise RFDNError(
-            f'{path / DATA_FILE} has {length} bytes of {needed}: a copy broke off; copy or prepare it again.'
+            f'{path / DATA_FILE} has {length} bytes of {needed or "many"}: a copy broke off; copy or prepare it again.'
         )
 
 

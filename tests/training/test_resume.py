@@ -25,6 +25,9 @@ from helpers.training import (
     weights,
 )
 
+from rfdn_plugin.training.resume import read_state
+from rfdn_plugin.utils.errors import RFDNError
+
 
 def kill_and_resume(cwd: Path, changes: list[str], iterations: int, kills: int, number: signal.Signals) -> list[int]:
     """Kill the run `kills` times at random later iterations, resuming each time; the exit codes of the killed runs."""
@@ -171,7 +174,7 @@ WRITE_STATES = """
     for folder in ('models', 'training_states'):
         os.makedirs(f'{root}/{folder}')
     for iteration in (10, 20):
-        state = {'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}
+        state = {'epoch': 0, 'iter': iteration, 'optimizers': [{}], 'schedulers': [{}]}
         torch.save(state, f'{root}/training_states/{iteration}.state')
         torch.save({'params': {'w': torch.zeros(1)}}, f'{root}/models/net_g_{iteration}.pth')
     opt = {'auto_resume': True, 'name': 'name', 'network_g': {}, 'path': {
@@ -209,6 +212,27 @@ def test_auto_resume_passes_over_a_torn_checkpoint(tmp_path: Path, torn: str):
         assert load_resume_state(opt)['iter'] == 10
     """)
     assert 'Cannot resume from iteration 20' in assert_runs(code, cwd=tmp_path, loaded=True)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'iter': '20'},
+        {'epoch': None},
+        {'optimizers': []},
+        {'optimizers': [1]},
+        {'schedulers': 'x'},
+        None,
+    ],
+    ids=str,
+)
+def test_what_is_readable_and_no_training_state_is_told(tmp_path: Path, change: dict | None):
+    state = {'iter': 20, 'epoch': 0, 'optimizers': [{'state': {}, 'param_groups': []}], 'schedulers': [{}]}
+    torch.save(state, tmp_path / 'whole.state')
+    assert read_state(tmp_path / 'whole.state') == state
+    torch.save([1, 2] if change is None else {**state, **change}, tmp_path / '20.state')
+    with pytest.raises(RFDNError, match='not the state of a training'):
+        read_state(tmp_path / '20.state')
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rfdn_plugin.options.yaml_io import as_yaml
-from rfdn_plugin.training.resume import newest_whole_state
+from rfdn_plugin.training.resume import newest_whole_state, read_state
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -56,17 +55,13 @@ def find_start(folder: Path, options: dict[str, Any], auto_resume: bool) -> Star
 
 def _start_of(state_file: Path, folder: Path) -> Start:
     """That of a training state which was named: BasicSR loads with it the networks of its own experiment."""
-    from rfdn_plugin.weights.pickles import read_pickle
-
     where = 'path.resume_state'
     if not state_file.is_file():
         return _refused(f'{where}: no file {state_file}: check the path, or leave it out and use --auto_resume.')
     try:
-        state = read_pickle(state_file)
+        state = read_state(state_file)
     except RFDNError as error:
         return _refused(f'{where}: {error}')
-    if not (isinstance(state, Mapping) and state.keys() >= {'iter', 'optimizers', 'schedulers'}):
-        return _refused(f'{where}: {state_file} is no training state: name a file of training_states/.')
     weights = _weights_of(folder, state['iter'])
     if not weights.is_file():
         return _refused(
