@@ -18,8 +18,8 @@ from rfdn_plugin.training.preflight import dry_run, resources
 from rfdn_plugin.training.preflight.datasets import (
     Pairs,
     check_length,
-    check_other_dataset,
     check_sizes,
+    count_other_samples,
     find_pairs,
     lr_names,
 )
@@ -53,7 +53,7 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     found.run('logger', _check_loggers, options)
     found.run('train', dry_run.try_losses, options)
     found.run('network_d', dry_run.try_discriminator, options)
-    net = _check_network(options, found)
+    net = found.search('network_g', _build_network, options)
     _check_evaluation(options, net, images, found)
     folder = root / 'experiments' / options['name']
     start = find_start(folder, options, auto_resume)
@@ -75,7 +75,7 @@ def check_test(options: dict[str, Any]) -> Findings:
     found = Findings(notes=[*unchecked_parts(options), *ignored_parts(options)])
     images = _check_datasets(options, found)
     found.run('num_gpu', _check_devices, options)
-    net = _check_network(options, found)
+    net = found.search('network_g', _build_network, options)
     _check_evaluation(options, net, images, found)
     val = options['val']
     if not val.get('metrics') and not val.get('save_img'):
@@ -103,23 +103,17 @@ def _check_datasets(options: dict[str, Any], found: Findings) -> dict[str, _Imag
     for phase, dataset in options['datasets'].items():
         where, scale = f'datasets.{phase}', options['scale']
         if not is_described(dataset):
-            counted: list[int] = []
-            if found.run(where, check_other_dataset, where, dataset, scale, counted):
-                images[phase] = _Images(counted[0])
+            count = found.search(where, count_other_samples, where, dataset, scale)
+            if count is not None:
+                images[phase] = _Images(count)
             continue
-        pairs: list[Pairs] = []
-
-        def find(where: str = where, dataset: dict[str, Any] = dataset, pairs: list[Pairs] = pairs) -> list[str]:
-            one, problems = find_pairs(where, dataset)
-            pairs.append(one)
-            return problems
-
-        if not found.run(where, find):
+        pairs = found.search(where, find_pairs, where, dataset)
+        if pairs is None or (
+            dataset['type'] != SINGLE and not found.run(where, check_sizes, where, dataset, pairs, scale)
+        ):
             continue
-        if dataset['type'] != SINGLE and not found.run(where, check_sizes, where, dataset, pairs[0], scale):
-            continue
-        if phase == 'train' or found.run(where, check_decodes, where, dataset, _names(dataset, pairs[0])):
-            images[phase] = _Images(len(pairs[0]), pairs[0])
+        if phase == 'train' or found.run(where, check_decodes, where, dataset, _names(dataset, pairs)):
+            images[phase] = _Images(len(pairs), pairs)
     return images
 
 
@@ -184,20 +178,15 @@ def _check_loggers(options: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check_network(options: dict[str, Any], found: Findings) -> nn.Module | None:
-    """The network, or None with the problem noted: some arguments are wrong only together."""
+def _build_network(options: dict[str, Any]) -> tuple[nn.Module, list[str]]:
+    """The network, and what is wrong with it: some arguments are wrong only together."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    built: list[nn.Module] = []
-
-    def build() -> list[str]:
-        arguments = dict(options['network_g'])
-        with warnings.catch_warnings():  # torch's about layers of no channels: what follows says it better
-            warnings.simplefilter('ignore', UserWarning)
-            built.append(ARCH_REGISTRY.get(arguments.pop('type'))(**arguments))
-        return dry_run.try_network(options, built[0])
-
-    return built[0] if found.run('network_g', build) else None
+    arguments = dict(options['network_g'])
+    with warnings.catch_warnings():  # torch's about layers of no channels: what follows says it better
+        warnings.simplefilter('ignore', UserWarning)
+        net = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+    return net, dry_run.try_network(options, net)
 
 
 def _resident_bytes(options: dict[str, Any], pairs: Pairs) -> int:

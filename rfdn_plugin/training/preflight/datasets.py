@@ -195,27 +195,25 @@ def _listed(where: str, dataset: dict[str, Any]) -> list[str] | None:
     return names
 
 
-def check_other_dataset(where: str, dataset: dict[str, Any], scale: int, found: list[int]) -> Iterator[str]:
-    """Build a dataset of another package and take a sample of it.
+def count_other_samples(where: str, dataset: dict[str, Any], scale: int) -> tuple[int, list[str]]:
+    """Build a dataset of another package and take a sample of it: how many it has, and what is wrong with it.
 
     Args:
         where: The section.
         dataset: It.
         scale: HR pixels for an LR pixel, which BasicSR writes into the section.
-        found: The number of samples is appended.
     """
     from basicsr.data import build_dataset
 
     try:
         phase = where.rpartition('.')[2].partition('_')[0]
         built = build_dataset({**copy.deepcopy(dataset), 'phase': phase, 'scale': scale})
-        found.append(len(built))
-        sample = built[0]
+        count, sample = len(built), built[0]
     except Exception as error:  # it is anybody's, and would end the run in the same way
-        yield f'{where}: {dataset["type"]} fails with these options ({describe(error)}).'
-        return
+        return 0, [f'{where}: {dataset["type"]} fails with these options ({describe(error)}).']
     if not isinstance(sample, Mapping):
-        yield f'{where}: {dataset["type"]} gives a {type(sample).__name__}, BasicSR wants a dict with lq and gt.'
+        return 0, [f'{where}: {dataset["type"]} gives a {type(sample).__name__}, BasicSR wants a dict with lq and gt.']
+    return count, []
 
 
 def check_sizes(where: str, dataset: dict[str, Any], pairs: Pairs, scale: int) -> Iterator[str]:

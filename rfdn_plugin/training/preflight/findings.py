@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rfdn_plugin.options.yaml_io import list_problems
 from rfdn_plugin.utils.errors import RFDNError, describe
+
+Found = TypeVar('Found')
 
 
 class Note(str):
@@ -44,6 +46,17 @@ class Findings:
         except Exception as error:
             self.problems.append(f'{where}: {describe(error)}.')
         return len(self.problems) == before
+
+    def search(self, where: str, find: Callable[..., tuple[Found, Iterable[str]]], *arguments: Any) -> Found | None:
+        """What a function finds, which returns it with its lines as of `run`; None where one of them is a problem."""
+        results: list[Found] = []
+
+        def check() -> Iterable[str]:
+            result, lines = find(*arguments)
+            results.append(result)
+            return lines
+
+        return results[0] if self.run(where, check) else None
 
     def report(self, path: str | Path) -> None:
         """Print the notes on stderr, and stop where there are problems.
