@@ -90,7 +90,7 @@ def test_what_is_missing_is_said(exported, tmp_path: Path, photographs: Path, ca
     for name in ('photo0.png', 'photo1.png'):
         (tmp_path / 'few' / name).write_bytes((photographs / name).read_bytes())
     assert main([*arguments, '--calibrate', str(tmp_path / 'few')]) == 1
-    assert 'too few' in capsys.readouterr().err
+    assert '2 images to calibrate' in capsys.readouterr().err
     monkeypatch.setattr(quantise, 'missing', lambda: 'int8 needs NNCF: pip install "rfdn-plugin[int8]".')
     assert main([*arguments, '--calibrate', str(photographs)]) == 1
     assert 'pip install' in capsys.readouterr().err

@@ -262,9 +262,9 @@ def test_a_training_that_goes_on_reads_each_file_once(tmp_path: Path, tiny_data:
         import collections, os, torch
         counts, original = collections.Counter(), torch.load
 
-        def load(path, *arguments, **settings):
-            counts[os.path.basename(path)] += 1
-            return original(path, *arguments, **settings)
+        def load(file, *arguments, **settings):
+            counts[os.path.basename(getattr(file, 'name', file))] += 1
+            return original(file, *arguments, **settings)
 
         torch.load = load
         from rfdn_plugin.cli import main
