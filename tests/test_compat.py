@@ -42,8 +42,8 @@ def test_importing_the_plugin_imports_nothing_heavy():
 
 
 def test_importing_the_plugin_takes_no_time():
-    """The best of five interpreters, in which nothing else has been imported."""
-    code = 'import time; start = time.perf_counter(); import rfdn_plugin; print(time.perf_counter() - start)'
+    """The best of five interpreters, in which nothing else has been imported; of the processor's time, for others may use it."""
+    code = 'import time; start = time.process_time(); import rfdn_plugin; print(time.process_time() - start)'
     command = [sys.executable, '-c', code]
     seconds = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
     assert min(seconds) < 0.05, seconds

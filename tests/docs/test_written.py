@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def test_the_reference_has_every_key_and_what_it_means(pages: dict[Path, str]):
     assert [row for row in described if row.endswith('|  |')] == []
     for key in ('accum_iter', 'sample_seed', 'save_best', 'ntire_baseline', 'filename_tmpl', 'pretrain_network_g'):
         assert any(row.startswith(f'| `{key}`') for row in described), key
+
+
+def test_readme_names_every_command():
+    from rfdn_plugin.cli import COMMANDS
+
+    words = re.findall(r'`(?:rfdn )?([a-z]+)', (REPOSITORY / 'README.md').read_text(encoding='utf-8'))
+    words += re.findall(r'^rfdn ([a-z]+)', (REPOSITORY / 'README.md').read_text(encoding='utf-8'), re.MULTILINE)
+    assert set(COMMANDS) <= set(words), set(COMMANDS) - set(words)
