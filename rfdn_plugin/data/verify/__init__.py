@@ -73,10 +73,10 @@ def verify(
             raise RFDNError(f'{pair.hr} and {pair.lr}: both must be LMDBs, or both folders')
     shapes: dict[Place, dict[str, Shape | None]] = {}
     for place in places.values():
-        contents = place.contents()
-        report.add(contents.findings)
-        if contents.shapes is not None:
-            shapes[place] = contents.shapes
+        entries, findings = place.contents()
+        report.add(findings)
+        if entries is not None:
+            shapes[place] = entries
     with worker_pool(workers, use_benchmarks, Benchmarks.read(benchmarks)) as pool:
         for group in _groups(places, every_pair, shapes):
             report.add(check_partners(group))

@@ -185,7 +185,7 @@ def _among_strangers(group: Group, strangers: list[tuple[int, PairCheck]]) -> It
 
 
 # --- in a worker process -------------------------------------------------------------------------------------------
-_benchmarks = Benchmarks.none()
+_benchmarks = Benchmarks([])
 
 
 def use_benchmarks(benchmarks: Benchmarks) -> None:

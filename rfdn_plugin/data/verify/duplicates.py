@@ -29,10 +29,6 @@ class Benchmarks:
     _views_by_cut: dict[tuple[int, int] | None, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def none(cls) -> Benchmarks:
-        return cls([])
-
-    @classmethod
     def read(cls, folders: Iterable[Path]) -> Benchmarks:
         """The images of folders such as datasets/Set5/HR; files that are no images are passed over.
 

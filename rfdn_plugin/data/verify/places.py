@@ -14,18 +14,8 @@ from rfdn_plugin.data.lmdb import META_FILE, Shape, is_lmdb, read_meta_info, rea
 from rfdn_plugin.data.verify.findings import Finding
 from rfdn_plugin.utils.errors import RFDNError
 
-
-@dataclass(frozen=True)
-class Contents:
-    """Items of a place: a folder of images, or an LMDB.
-
-    Attributes:
-        shapes: For each entry its shape where the place tells it; None where the place cannot be read at all.
-        findings: What is wrong with the list of the entries.
-    """
-
-    shapes: dict[str, Shape | None] | None
-    findings: list[Finding]
+Contents = tuple[dict[str, Shape | None] | None, list[Finding]]
+"""For each entry its shape where the place tells it, None where it cannot be read at all; and what is wrong with the list."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +36,10 @@ class Database:
                 present = {bytes(key).decode('utf-8', 'replace') for key in transaction.cursor().iternext(values=False)}
         except (RFDNError, lmdb.Error) as error:
             add('unreadable', detail=str(error))
-            return Contents(None, findings)
+            return None, findings
         if not (self.path / META_FILE).is_file():
             add('no-meta', detail=f'{len(present)} entries')
-            return Contents(None, findings)
+            return None, findings
         meta = read_meta_info(self.path)
         for number, line in meta.bad_lines:
             add('bad-meta-line', detail=f'line {number}: {line[:80]!r}')
@@ -64,7 +54,7 @@ class Database:
             add('extra-key', key)
         if not present and not meta.shapes:
             add('empty')
-        return Contents({key: shape for key, shape in meta.shapes.items() if key in present}, findings)
+        return {key: shape for key, shape in meta.shapes.items() if key in present}, findings
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Callable[[str], DecodedImage]]:
@@ -89,7 +79,7 @@ class Folder:
         ]
         if not images:
             findings.append(Finding('empty', str(self.path)))
-        return Contents({name.as_posix(): None for _, name in images}, findings)
+        return {name.as_posix(): None for _, name in images}, findings
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Callable[[str], DecodedImage]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -25,11 +25,21 @@ class Point(NamedTuple):
     colour: int
 
 
-class Size(NamedTuple):
-    """Width and height of a plot."""
+class Frame(NamedTuple):
+    """The drawing: its size in pixels, and the values at the ends of its axes (of x the logarithm)."""
 
     width: int
     height: int
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point is drawn."""
+        across = (math.log10(x) - self.x_low) / (self.x_high - self.x_low)
+        up = (y - self.y_low) / (self.y_high - self.y_low)
+        return LEFT + across * (self.width - LEFT - RIGHT), self.height - BOTTOM - up * (self.height - TOP - BOTTOM)
 
 
 class Box(NamedTuple):
@@ -57,25 +67,18 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str, *, large: bool 
     """
     if not points:
         return ''
-    x_low, x_high = _padded([math.log10(point.x) for point in points], least=0.15)
-    y_low, y_high = _padded([point.y for point in points], least=0.05)
-
-    size = Size(900, 520) if large else Size(440, 300)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (math.log10(x) - x_low) / (x_high - x_low)
-        up = (y - y_low) / (y_high - y_low)
-        return LEFT + across * (size.width - LEFT - RIGHT), size.height - BOTTOM - up * (size.height - TOP - BOTTOM)
-
+    x_ends = _padded([math.log10(point.x) for point in points], least=0.15)
+    y_ends = _padded([point.y for point in points], least=0.05)
+    frame = Frame(900, 520, *x_ends, *y_ends) if large else Frame(440, 300, *x_ends, *y_ends)
     name = f'{escape(y_title)} against {escape(x_title)}'
     kind = ' class="wide"' if large else ''
-    parts = [f'<svg{kind} viewBox="0 0 {size.width} {size.height}" role="img" aria-label="{name}">']
-    parts += _axes(x_low, x_high, y_low, y_high, place, x_title, y_title, size)
-    centres = [place(point.x, point.y) for point in points]
+    parts = [f'<svg{kind} viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{name}">']
+    parts += _axes(frame, x_title, y_title)
+    centres = [frame.place(point.x, point.y) for point in points]
     taken = [Box(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in centres]
     for point, (x, y) in sorted(zip(points, centres, strict=True), key=lambda item: item[1][1]):
         parts.append(_mark(point, x, y))
-        parts.append(_label(point, x, y, taken, size))
+        parts.append(_label(point, x, y, taken, frame))
     return '\n'.join([*parts, '</svg>'])
 
 
@@ -85,30 +88,21 @@ def _padded(values: Sequence[float], least: float) -> tuple[float, float]:
     return low - padding, high + padding
 
 
-def _axes(
-    x_low: float,
-    x_high: float,
-    y_low: float,
-    y_high: float,
-    place: Callable[[float, float], tuple[float, float]],
-    x_title: str,
-    y_title: str,
-    size: Size,
-) -> list[str]:
-    right, bottom = size.width - RIGHT, size.height - BOTTOM
+def _axes(frame: Frame, x_title: str, y_title: str) -> list[str]:
+    right, bottom = frame.width - RIGHT, frame.height - BOTTOM
     parts = []
-    for value in _log_ticks(x_low, x_high):
-        x, _ = place(value, y_low)
+    for value in _log_ticks(frame.x_low, frame.x_high):
+        x, _ = frame.place(value, frame.y_low)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{_short(value)}</text>')
-    step = _nice_step(y_high - y_low)
-    for number in range(math.ceil(y_low / step), math.floor(y_high / step) + 1):
+    step = _nice_step(frame.y_high - frame.y_low)
+    for number in range(math.ceil(frame.y_low / step), math.floor(frame.y_high / step) + 1):
         value = number * step
-        _, y = place(10**x_low, value)
+        _, y = frame.place(10**frame.x_low, value)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.{decimals}f}</text>')
-    parts.append(f'<text x="{(LEFT + right) / 2}" y="{size.height - 8}" text-anchor="middle">{escape(x_title)}</text>')
+    parts.append(f'<text x="{(LEFT + right) / 2}" y="{frame.height - 8}" text-anchor="middle">{escape(x_title)}</text>')
     middle = (TOP + bottom) / 2
     parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(y_title)}</text>')
     return parts
@@ -157,7 +151,7 @@ def _mark(point: Point, x: float, y: float) -> str:
     return f'<path class="published" {style} d="{path}">{title}</path>'
 
 
-def _label(point: Point, x: float, y: float, taken: list[Box], size: Size) -> str:
+def _label(point: Point, x: float, y: float, taken: list[Box], frame: Frame) -> str:
     """The name, where it covers least: beside its point, or further off at the end of a line; `taken` grows by its place."""
     text = point.label if len(point.label) <= 24 else point.label[:23] + '…'
     width = len(text) * _LETTER
@@ -172,7 +166,7 @@ def _label(point: Point, x: float, y: float, taken: list[Box], size: Size) -> st
     candidates = []
     for is_far, anchor, left, baseline in places:
         box = Box(left, baseline - _FONT + 2, left + width, baseline + 2)
-        inside = box.left >= LEFT and box.right <= size.width and box.top >= 0 and box.bottom <= size.height - BOTTOM
+        inside = box.left >= LEFT and box.right <= frame.width and box.top >= 0 and box.bottom <= frame.height - BOTTOM
         covered = sum(box.overlap(other) for other in taken) + (0 if inside else width * _FONT)
         candidates.append((covered, is_far, anchor, box, baseline))
     _, is_far, anchor, box, baseline = min(candidates, key=lambda candidate: candidate[:2])
