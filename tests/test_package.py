@@ -42,11 +42,13 @@ build_meta.build_wheel('../../dist')
 
 
 def test_every_file_of_the_package_is_installed(installed: Path, repository: Path):
-    ours = {path.relative_to(repository) for path in (repository / 'rfdn_plugin').rglob('*') if path.is_file()}
-    theirs = {path.relative_to(installed) for path in (installed / 'rfdn_plugin').rglob('*') if path.is_file()}
+    def files(folder: Path) -> set[Path]:
+        found = (path for path in (folder / 'rfdn_plugin').rglob('*') if path.is_file())
+        return {path.relative_to(folder) for path in found if '__pycache__' not in path.parts}
+
     options = {path.relative_to(repository / 'options') for path in (repository / 'options').rglob('*.*')}
-    expected = {path for path in ours if '__pycache__' not in path.parts and path.parts[1] != 'option_files'}
-    assert theirs == expected | {Path('rfdn_plugin/option_files') / path for path in options if path.suffix}
+    expected = {path for path in files(repository) if path.parts[1] != 'option_files'}
+    assert files(installed) == expected | {Path('rfdn_plugin/option_files') / path for path in options if path.suffix}
 
 
 def test_its_option_files_are_found(installed: Path, tmp_path: Path):
