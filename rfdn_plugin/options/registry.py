@@ -53,7 +53,19 @@ def registered_names(kind: str) -> list[str]:
 
 
 def check_registered(kind: str, section: dict[str, Any], given: set[str] | None = None) -> dict[str, Any]:
-    """A `type` and arguments against the signature of the registered class or function; ValueError says what differs."""
+    """Check a `type` and its arguments against the signature of the registered class or function.
+
+    Args:
+        kind: As in `check_name`.
+        section: The section of an option file: `type` and arguments.
+        given: Parameters that the caller supplies, which the section must not have.
+
+    Returns:
+        The section with its arguments in the types of the signature.
+
+    Raises:
+        ValueError: The name is not registered, or arguments are unknown, missing or of another type; all are named.
+    """
     if not isinstance(section.get('type'), str):
         raise ValueError('type is missing: name what is registered')
     name = check_name(kind, section['type'])
@@ -99,7 +111,14 @@ def needs_reference(metric: Mapping[str, Any]) -> bool:
 
 
 def check_metric(section: dict[str, Any]) -> dict[str, Any]:
-    """Check a metric of an option file as `check_registered` does; it is given its images and may say which way is better."""
+    """Check a metric of an option file as `check_registered` does; it is given its images and may say which way is better.
+
+    Returns:
+        The section, with `better` where lower results are better or the file says it.
+
+    Raises:
+        ValueError: As `check_registered`, or `better` or `crop_border` has no such value.
+    """
     section = dict(section)
     better = section.pop('better', None)
     if better not in (None, 'higher', 'lower'):

@@ -26,6 +26,7 @@ class Cache:
         return dict(read_json_lines(self.folder / f'{key}.jsonl'))
 
     def append(self, key: str, name: str, value: Any) -> None:
+        """Add a value under `key` and a name; it is on the disk afterwards."""
         append_json_line(self.folder / f'{key}.jsonl', [name, value])
 
     def get(self, key: str) -> Any | None:
@@ -39,6 +40,7 @@ class Cache:
             return None  # no file of ours: computed again and replaced
 
     def put(self, key: str, value: Any) -> None:
+        """Keep one value, anything that JSON can hold, under `key`."""
         with atomic_write(self.folder / f'{key}.json', 'w') as stream:
             json.dump(value, stream)
 
@@ -50,6 +52,7 @@ class Cache:
             return None  # missing, or torn by a kill
 
     def put_image(self, key: str, rgb: np.ndarray) -> None:
+        """Keep an image, H x W x 3, RGB, uint8, under `key`."""
         import cv2
 
         with atomic_write(self.folder / f'{key}.png') as stream:

@@ -50,6 +50,7 @@ class Plan:
     device: str
 
     def metrics_of(self, entry: Entry) -> dict[str, dict[str, Any]]:
+        """The further metrics that an entry is measured by: those of the board and its own, by name."""
         return {**self.metrics, **entry.options.metrics}
 
     def key(self, entry: Entry, test_set: TestSet) -> str:
@@ -65,12 +66,17 @@ class Worker:
         self._predictors: dict[str, Predictor] = {}
 
     def predict(self, label: str, image: SetImage) -> np.ndarray:
+        """The super-resolved image of an entry: (scale H) x (scale W) x 3, RGB, uint8."""
         if label not in self._predictors:
             self._predictors[label] = self.plan.entries[label].predictor(self.plan.device)
         return self._predictors[label](image)
 
     def score(self, set_key: tuple[str, int], index: int, labels: Sequence[str]) -> dict[str, dict[str, float] | str]:
-        """Scores of each entry on one image, or what went wrong with it."""
+        """Scores of each entry on one image by metric (dB for PSNR), or what went wrong with it.
+
+        Raises:
+            RFDNError: The image cannot be read, or is too small for SSIM.
+        """
         image = self.plan.sets[set_key].read(index)
         try:
             reference = Reference(image.hr, crop=image.scale)
@@ -111,6 +117,7 @@ class Worker:
         return self.predict(label, self.plan.sets[set_key].read(index))
 
     def check(self, set_key: tuple[str, int], index: int) -> dict[str, Any]:
+        """What `sets.check_pair` says of one pair."""
         return check_pair(self.plan.sets[set_key], index)
 
 

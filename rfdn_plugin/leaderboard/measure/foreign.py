@@ -72,7 +72,11 @@ def registered_name(checkpoint: Checkpoint, named: str | None) -> str | None:
 
 
 def registered_arguments(checkpoint: Checkpoint, name: str, given: Mapping[str, Any], scale: int) -> dict[str, Any]:
-    """The arguments of a registered network: those of the file's card, those given over them, and the scale."""
+    """The arguments of a registered network: those of the file's card, those given over them, and the scale.
+
+    Raises:
+        RFDNError: The card's arguments are no JSON, or the weights are of another scale.
+    """
     card = checkpoint.metadata if checkpoint.metadata.get('network') == name else {}
     try:
         stated = json.loads(card.get('arguments', '{}'))

@@ -25,6 +25,7 @@ class Crop(NamedTuple):
     size: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
+        """This part of an image, H x W x C; a view."""
         return image[self.top : self.top + self.size, self.left : self.left + self.size]
 
 

@@ -57,6 +57,7 @@ class ScaleView:
         return ('psnr_rgb',) if 'psnr_rgb' in known and 'psnr_y' not in known else ('psnr_y', 'ssim_y')
 
     def has(self, key: str) -> bool:
+        """Whether a row has a value under this key."""
         return any(row.get(key) is not None for row in self.rows)
 
     def costs(self) -> tuple[list[str], list[tuple[Row, list[Cell]]]]:
@@ -76,6 +77,7 @@ def pairs_of(board: dict[str, Any], scale: int) -> dict[tuple[str, str], dict[st
 
 
 def scales(board: dict[str, Any]) -> list[int]:
+    """The scales that a board has rows of, ascending."""
     return sorted({row['scale'] for row in board['entries']})
 
 
@@ -217,6 +219,7 @@ def count(value: int | None) -> str:
 
 
 def multi_adds(value: int | None) -> str:
+    """A count of multiply-adds as the field writes it: 31.13 G."""
     return '–' if value is None else f'{value / 1e9:.2f} G'
 
 
@@ -240,6 +243,7 @@ class CostColumn(NamedTuple):
     number: Callable[[Any], float] = float
 
     def cell(self, row: Row) -> Cell:
+        """What a row has in this column; a dash where it has nothing."""
         found = self.find(row)
         return Cell('–') if found is None else Cell(self.text(found), self.number(found))
 
