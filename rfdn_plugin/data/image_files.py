@@ -99,7 +99,7 @@ def _walk(folder: Path, root: Path, recursive: bool, entered: set[Path]) -> Iter
         elif is_special(path):
             yield path, ImageError('special-file')
         else:
-            yield path, None if is_image_name else ImageError('not-a-image')
+            yield path, None if is_image_name else ImageError('not-an-image')
 
 
 def _is_read_elsewhere(path: Path, root: Path, entered: set[Path]) -> bool:

@@ -32,7 +32,7 @@ POLICY: dict[str, tuple[str, str]] = {
         'skip',
         'holds floating-point, signed or 32-bit values, or is stored in a way that no decoder here reads',
     ),
-    'not-a-image': ('skip', 'not an image'),
+    'not-an-image': ('skip', 'not an image'),
     'side-file': ('skip', 'side file of an operating system'),
     'folder': ('skip', 'a folder'),
     'special-file': ('skip', 'not a file: a FIFO, a socket or a device'),

@@ -180,7 +180,7 @@ def _open_header(data: bytes, most_pixels: int | None) -> Image.Image:
             raise ImageError('unsupported', f'TIFF of {Tiff(data).bits} bits') from error
         if data[4:8] == b'ftyp' and data[8:12] in HEIC_BRANDS:
             raise ImageError('unsupported', 'HEIC') from error
-        raise ImageError('damaged' if begins_like_an_image(data) else 'not-a-image') from error
+        raise ImageError('damaged' if begins_like_an_image(data) else 'not-an-image') from error
     except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
 

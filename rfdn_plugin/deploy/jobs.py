@@ -96,7 +96,7 @@ def _files(inputs: Sequence[str], results: Path, ignored: Counter) -> Iterator[t
                 if not (is_inside and target in (root / relative).resolve().parents):
                     yield root / relative, relative
             for other, error in others:
-                if error.kind == 'not-a-image' and not other.name.startswith('.'):
+                if error.kind == 'not-an-image' and not other.name.startswith('.'):
                     ignored[other.suffix.lower() or other.name] += 1
 
 

@@ -111,7 +111,7 @@ def test_every_truncation_is_an_error_with_a_kind_or_a_whole_image(form):
             decode_image(data[:length])
         except ImageError as error:
             refused += 1
-            assert error.kind in ('empty', 'damaged', 'not-a-image')
+            assert error.kind in ('empty', 'damaged', 'not-an-image')
     assert refused >= 36
 
 
@@ -142,7 +142,7 @@ def test_finding_names_everything_that_is_no_candidate(tmp_path):
     assert [name.as_posix() for _, name in candidates] == ['a.jpg', 'b.PNG']
     kinds = {path.name: error.kind for path, error in others}
     assert kinds == {
-        'notes.txt': 'not-a-image',
+        'notes.txt': 'not-an-image',
         'Thumbs.db': 'side-file',
         '._a.jpg': 'side-file',
         '__MACOSX': 'side-file',

@@ -102,7 +102,7 @@ def test_files_that_are_no_images(tmp_path):
     for name, content, kind in (
         ('a.png', b'', 'empty'),
         ('._a.png', b'x', 'side-file'),
-        ('b.png', b'text', 'not-a-image'),
+        ('b.png', b'text', 'not-an-image'),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ImageError) as error:

@@ -25,7 +25,7 @@ def smallest_side(crop: int) -> int:
 
 
 class Reference:
-    """A HR image to measure super-resolved ones against.
+    """An HR image to measure super-resolved ones against.
 
     Args:
         hr: H x W x 3, RGB, uint8.
