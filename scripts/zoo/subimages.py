@@ -38,7 +38,12 @@ def softened(image: Image.Image, box: tuple[int, int, int, int], sigma: float) -
     """The part of an image in `box` (left, upper, right, lower), blurred by a Gaussian of `sigma` pixels."""
     left, upper, right, lower = box
     margin = 4  # sees what lies beside the part, as far as there is something
-    around = max(0, left - margin), max(0, upper - margin), min(image.width, right + margin), min(image.height, lower + margin)
+    around = (
+        max(0, left - margin),
+        max(0, upper - margin),
+        min(image.width, right + margin),
+        min(image.height, lower + margin),
+    )
     blurred = gaussian_filter(np.asarray(image.crop(around), np.float32), (sigma, sigma, 0), mode='nearest')
     inner = blurred[upper - around[1] :, left - around[0] :][: lower - upper, : right - left]
     return Image.fromarray(inner.round().astype(np.uint8))
