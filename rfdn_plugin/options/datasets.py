@@ -24,7 +24,7 @@ def _place(path: str) -> str:
     try:
         return str(Path(path).expanduser())
     except RuntimeError as error:  # ~somebody who is not there
-        raise ValueError(f'{error}: write the whole path') from None
+        raise ValueError(f'{str(error).rstrip(".")}: write the whole path') from None
 
 
 Place = Annotated[str, AfterValidator(_place)]

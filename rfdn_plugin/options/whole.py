@@ -30,10 +30,14 @@ from rfdn_plugin.options.sections import (
 
 SCALE_ARGUMENTS = ('upscale', 'scale', 'upscale_factor', 'scale_factor', 'upsampling', 'up_scale', 'upscaling_factor')
 """Names by which networks call their scale."""
+_LONGEST_NAME = 150
+"""Bytes: a name of a file has 255, and BasicSR's names of logs and archived folders are longer than the experiment's."""
 
 
 def _plain_name(name: str) -> str:
-    if not name.strip('. ') or '/' in name or '\\' in name or not name.isprintable() or len(name.encode()) > 150:
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f'{name[:40]!r}... has {len(name.encode())} bytes: take {_LONGEST_NAME} at most')
+    if not name.strip('. ') or '/' in name or '\\' in name or not name.isprintable():
         raise ValueError(f'{name[:40]!r} is no name of a folder: use letters, digits, _ and -')
     return name
 

@@ -39,7 +39,7 @@ def nothing_lost(session: Session, options: dict[str, Any], launcher: str) -> It
             if saved:
                 print(f'rfdn train: {saved}', file=sys.stderr)
             raise
-        raise RFDNError(f'{message} {saved}'.rstrip()) from error
+        raise RFDNError(f'{message.rstrip(".")}. {saved}'.rstrip()) from error
 
 
 def explanation(error: Exception, options: dict[str, Any], launcher: str, out_of_memory: type) -> str | None:

@@ -170,7 +170,8 @@ def folder_of(factory: pytest.TempPathFactory) -> Path:
         (['datasets:val:dataroot_gt=~nobody_at_all/x'], ['datasets.val.dataroot_gt', 'write the whole path']),
         (["datasets:val:dataroot_gt='a\\0b'"], ['datasets.val.dataroot_gt']),
         (['train:optim_g:betas={}'], ['train.optim_g', 'Adam does not take these arguments (KeyError']),
-        (['name=' + 'x' * 300], ['name', 'is no name of a folder']),
+        (['name=' + 'x' * 300], ['name', 'has 300 bytes: take 150 at most']),
+        (['name=a/b'], ['name', 'is no name of a folder']),
     ],
 )
 def test_values_that_the_checks_fell_over(entries, words, tmp_path, tiny_data):

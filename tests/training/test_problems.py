@@ -152,6 +152,19 @@ def test_what_cannot_be_fetched_is_a_line():
     assert 'train.perceptual_opt' in line and 'no such host' in line and '\n' not in line
 
 
+@pytest.mark.parametrize('text', ['a.png cannot be decoded: replace it', 'a.png cannot be decoded: replace it.'])
+def test_what_happened_and_what_was_saved_are_two_sentences(text: str):
+    from rfdn_plugin.training.explain import nothing_lost
+    from rfdn_plugin.training.session import Session
+    from rfdn_plugin.utils.errors import RFDNError
+
+    session = Session()
+    session.rescue = lambda: 6
+    with pytest.raises(RFDNError) as caught, nothing_lost(session, {}, 'none'):
+        raise RFDNError(text)
+    assert str(caught.value).startswith('a.png cannot be decoded: replace it. saved iteration 6: --auto_resume')
+
+
 def test_what_a_worker_failed_with_is_told_instead_of_where_it_was_caught():
     """As torch passes it on: the traceback as the text of an error of the same type, or of another."""
     from torch._utils import ExceptionWrapper
