@@ -32,9 +32,9 @@ from rfdn_plugin import compat  # noqa: F401  (lets basicsr be imported)
 from rfdn_plugin.deploy.backends import BACKENDS, missing, open_model, precisions_of
 from rfdn_plugin.deploy.export.form import folded_network
 from rfdn_plugin.leaderboard.measure.complexity import count
-from rfdn_plugin.leaderboard.measure.latency import device_name
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write
+from rfdn_plugin.utils.machine import processor_name
 from rfdn_plugin.weights.loading import build_network, identify_file
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -52,8 +52,9 @@ def sides(args: argparse.Namespace, threads: int) -> dict[tuple[str, str, str], 
             continue
         # PyTorch makes its own form of the plain network; ONNX Runtime has one precision for a model.
         forms = {'inference': plain} if backend == 'torch' else {'plain': plain, 'folded': folded}
-        precisions = [name for name in precisions_of(backend) if name in ('fp32', 'bf16')]
-        for precision in precisions:
+        for precision in ('fp32', 'bf16'):
+            if precision not in precisions_of(backend) or (args.only and f'{backend} {precision}' not in args.only):
+                continue
             for form, network in forms.items():
                 try:
                     found[backend, precision, form] = open_model(
@@ -63,8 +64,7 @@ def sides(args: argparse.Namespace, threads: int) -> dict[tuple[str, str, str], 
                     print(f'{backend} {precision}: {error}')
     for path in args.int8:
         found['openvino', 'int8', path.stem] = open_model(path, backend='openvino', threads=threads)
-    wanted = set(args.only)
-    return {side: run for side, run in found.items() if side == PLAIN or not wanted or ' '.join(side[:2]) in wanted}
+    return found
 
 
 def eager(network: torch.nn.Module) -> Run:
@@ -154,7 +154,7 @@ def psnr(run: Run, folder: Path, scale: int) -> float:
 # --- output --------------------------------------------------------------------------------------------------------
 def set_up(args: argparse.Namespace) -> str:
     """The name of the set-up: weights, processor, versions."""
-    words = ['inference', args.weights.stem, device_name('cpu'), platform.machine(), f'pt{torch.__version__}']
+    words = ['inference', args.weights.stem, processor_name(), platform.machine(), f'pt{torch.__version__}']
     if missing('openvino') is None:
         import openvino
 
