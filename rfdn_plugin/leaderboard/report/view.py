@@ -61,8 +61,8 @@ class ScaleView:
         return any(row.get(key) is not None for row in self.rows)
 
     def costs(self) -> tuple[list[str], list[tuple[Row, list[Cell]]]]:
-        """The cost table: the titles of the columns that hold a figure, and each row whose parameters are known."""
-        rows = [row for row in self.rows if row.get('params') is not None]
+        """The cost table: the titles of the columns that hold a figure, and each row that was counted or timed."""
+        rows = [row for row in self.rows if row.get('params') is not None or row.get('latency_ms')]
         columns = [column for column in COST_COLUMNS if any(column.find(row) is not None for row in rows)]
         return [column.title for column in columns], [(row, [c.cell(row) for c in columns]) for row in rows]
 
