@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,14 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from rfdn_plugin.options.base import Name
+from rfdn_plugin.options.datasets import Place
 from rfdn_plugin.options.messages import describe_problems
 from rfdn_plugin.options.yaml_io import did_you_mean, list_problems, read_yaml
 from rfdn_plugin.utils.errors import RFDNError
 
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Scale = Annotated[int, Field(strict=True, ge=1, le=16)]
-PathText = Annotated[str, AfterValidator(os.path.expanduser)]
-"""A path in which `~` stands for the home folder."""
 Backend = Literal['torch', 'onnxruntime', 'openvino', 'ncnn']
 Precision = Literal['fp32', 'fp16', 'bf16', 'int8']
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
@@ -42,9 +39,9 @@ class _Section(BaseModel):
 class SetOptions(_Section):
     """One test set: folders, or BasicSR's LMDBs. `{scale}` in a path or template is filled in."""
 
-    hr: PathText
+    hr: Place
     """High-resolution images: a folder or a `.lmdb`."""
-    lr: PathText
+    lr: Place
     """Low-resolution images of one scale: a folder or a `.lmdb`."""
     filename_tmpl: str | None = None
     """BasicSR's template for the LR names, e.g. '{}x{scale}'; found from the files where it is not given."""
@@ -70,7 +67,7 @@ class _MeasuredEntry(_ScaledEntry):
 class NetworkEntry(_MeasuredEntry):
     """A network of this package, or another one that is registered in BasicSR, with its weights, a file of any layout."""
 
-    weights: PathText
+    weights: Place
     """The weights file, of any layout, or `zoo:NAME`."""
     type: Name | None = None
     """The network, where the file does not say it."""
@@ -105,7 +102,7 @@ class SpandrelEntry(_MeasuredEntry):
 
     type: Literal['spandrel']
     """spandrel finds the network by the weights."""
-    weights: PathText
+    weights: Place
     """The weights file."""
     param_key: str | None = None
     """Which weights of a file with several."""
@@ -118,7 +115,7 @@ class ExportedEntry(_MeasuredEntry):
 
     type: Literal['onnx', 'openvino', 'ncnn']
     """The kind of file."""
-    weights: PathText
+    weights: Place
     """The .onnx file, the .xml of OpenVINO, or the .param of ncnn."""
     backend: Backend | None = None
     """What runs it: `onnxruntime` (where not given) or `openvino` for an ONNX file; else what it is made for."""
@@ -144,7 +141,7 @@ class ImagesEntry(_MeasuredEntry):
 
     type: Literal['images']
     """Images that are there already."""
-    dir: PathText
+    dir: Place
     """The folder; `{set}` and `{scale}` are filled in."""
 
 

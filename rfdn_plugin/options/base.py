@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from rfdn_plugin.utils.text import shown
 
 
 class Section(BaseModel):
@@ -17,3 +21,13 @@ class Ours:
 
 class OfTwoNetworks:
     """Marks a key that models with a discriminator know and others would silently ignore."""
+
+
+def _one_line(name: str) -> str:
+    if shown(name) != name:
+        raise ValueError('a line feed or another control character is in it: leave it out')
+    return name
+
+
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True), AfterValidator(_one_line)]
+"""What stands in tables and messages."""
