@@ -136,7 +136,7 @@ def test_our_own_weights_through_spandrel_are_the_same(content, tmp_path, data_r
 @pytest.mark.parametrize(
     ('content_of_file', 'said'),
     [
-        ({'params': {'nobody.knows': torch.zeros(3)}}, 'spandrel recognises no network'),
+        ({'params': {'nobody.knows': torch.zeros(3, 3)}}, 'spandrel recognises no network'),
         ({'epoch': 3}, 'holds no weights'),
     ],
 )
