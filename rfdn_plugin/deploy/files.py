@@ -95,8 +95,7 @@ def _upscale(
 ) -> Outcome:
     outcome = Outcome()
     pending = list(_pending(jobs, record, outcome, overwrite=overwrite))
-    bar = progress(description='upscale', total=sum(job.pixels for job in pending), unit='pixels')
-    bar.unit_scale = True
+    bar = progress(description='upscale', total=sum(job.pixels for job in pending), unit='pixels', scaled=True)
     written: deque[Future] = deque()
     # Two threads write, so that the slow compression of a large image does not hold up the others.
     with bar, ThreadPoolExecutor(1, 'read') as reading, ThreadPoolExecutor(2, 'write') as writing:

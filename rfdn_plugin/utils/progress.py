@@ -21,18 +21,29 @@ class _LineProgress(tqdm):
         return print_status
 
 
-def progress(iterable: Iterable | None = None, *, description: str, total: int | None = None, unit: str = 'it') -> tqdm:
+def progress(
+    iterable: Iterable | None = None,
+    *,
+    description: str,
+    total: int | None = None,
+    unit: str = 'it',
+    scaled: bool = False,
+) -> tqdm:
     """A progress display on stderr, used like `tqdm`: iterate over it, or call `update(n)` and `close()`.
 
-    On a terminal it is a bar. Elsewhere (a log file, CI) it is one line every 15 seconds and one at the end.
+    On a terminal it is a bar. Elsewhere (a log file, CI) it is one line every 15 seconds and one at the end. `scaled`
+    writes large counts as 1.2M.
     """
     if sys.stderr.isatty():
-        return tqdm(iterable, desc=description, total=total, unit=unit, dynamic_ncols=True, leave=False)
+        return tqdm(
+            iterable, desc=description, total=total, unit=unit, unit_scale=scaled, dynamic_ncols=True, leave=False
+        )
     return _LineProgress(
         iterable,
         desc=description,
         total=total,
         unit=unit,
+        unit_scale=scaled,
         mininterval=15,
         miniters=1,
         bar_format='{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed} < {remaining}, {rate_fmt}]',

@@ -85,7 +85,7 @@ def write_databases(
     try:
         for writer in unfinished:
             writer.start()
-        with progress(total=total, description='prepare', unit='image') as display:
+        with progress(total=total, description='prepare', unit='images') as display:
             display.update(first)
             for number, (record, values) in enumerate(results, start=first):
                 if strict:

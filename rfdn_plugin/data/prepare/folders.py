@@ -46,7 +46,7 @@ def prepare_folders(spec: PrepareSpec) -> Summary:
     hr_folder = spec.out / 'HR'
     lr_folders = {scale: spec.out / 'LR_bicubic' / f'X{scale}' for scale in sorted(spec.scales)}
     records = []
-    for folder, name in progress(found, description='prepare', unit='image'):
+    for folder, name in progress(found, description='prepare', unit='images'):
         path = folder / name
         record: dict = {'source': name.as_posix()}
         try:

@@ -166,7 +166,7 @@ def _in_chunks(pool: ProcessPoolExecutor, group: Group, items: list[Item]) -> It
     # Pairings are known to the items: the worker is spared the lists of all names.
     small = Group(group.main, tuple(Partner(p.place, p.scale, Pairing('', {}, [], [])) for p in group.partners))
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    with progress(total=len(items), description=f'check {group.main.path.name}', unit='entry') as display:
+    with progress(total=len(items), description=f'check {group.main.path.name}', unit='entries') as display:
         for chunk, checked in zip(chunks, pool.map(partial(_check_items, small), chunks), strict=True):
             display.update(len(chunk))
             yield checked
