@@ -38,6 +38,8 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
     context = multiprocessing.get_context('fork' if are_forked() else 'spawn')
     pool = ProcessPoolExecutor(workers, context, _start_worker, (initialize, arguments))
     try:
+        with _uninterrupted():
+            pool.submit(int)  # the first job starts all processes
         yield pool
     except BrokenProcessPool as error:
         raise RFDNError(
@@ -47,6 +49,19 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl+C wait for the end of the block: what is raised in the midst of a fork Python prints and forgets."""
+    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def in_order(

@@ -17,6 +17,7 @@ import lmdb
 import numpy as np
 import pytest
 from helpers.images import ODDITIES, files_of, photograph, quiet, spec_for, write
+from helpers.processes import run_code
 
 from rfdn_plugin import cli
 from rfdn_plugin.data.bicubic import downscale, mod_crop
@@ -506,6 +507,22 @@ def test_a_worker_that_dies_is_reported(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr('rfdn_plugin.data.prepare.work._images_of', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RFDNError, match='a worker process died'):
         prepare(spec_for(photographs, tmp_path), quiet)
+
+
+def test_a_signal_in_the_midst_of_a_fork_is_not_lost():
+    code = """
+        import os, signal
+        from rfdn_plugin.data.workers import worker_pool
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            with worker_pool(2) as pool:
+                print(list(pool.map(int, [1])))
+        except KeyboardInterrupt:
+            print('stopped')
+    """
+    result = run_code(code, loaded=True)
+    assert result.stdout.strip() == 'stopped', result.stdout + result.stderr
 
 
 def test_two_at_once_are_refused(photographs, tmp_path):
