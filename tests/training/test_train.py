@@ -259,7 +259,7 @@ BAD_INPUT = {
         {'path:pretrain_network_g': 'other.pth', 'path:param_key_g': 'params_emaa'},
         ['path.pretrain_network_g', "'params_emaa'"],
     ),
-    'weights for a state': ({'path:resume_state': 'other.pth'}, ['path.resume_state', 'no training state']),
+    'weights for a state': ({'path:resume_state': 'other.pth'}, ['path.resume_state', 'not the state of a training']),
     'text for a number': ({'train:optim_g:lr': 'fast'}, ['train.optim_g.lr', 'fast']),
 }
 
