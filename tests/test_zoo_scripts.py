@@ -121,6 +121,25 @@ def test_every_hard_part_is_kept_and_a_share_of_the_easy_ones(tmp_path: Path):
     assert len(names) == 4 and all(name.startswith('easy') for name in names[:2])
 
 
+def test_a_share_of_the_parts_is_softened(tmp_path: Path):
+    """Of many parts about that share is less sharp than it was cut; the others are as they were, borders too."""
+    (tmp_path / 'images').mkdir()
+    noise = np.random.randint(0, 256, (120, 480, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'images/a.png')
+    arguments = ['subimages.py', tmp_path / 'images', tmp_path / 'out', '--size', 24, '--hard', 1, '--soften', 0.5]
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    soft = 0
+    for path in (tmp_path / 'out').iterdir():
+        row, column = (int(word) for word in path.stem.split('_')[1:])
+        part, before = np.asarray(Image.open(path)), noise[row : row + 24, column : column + 24]
+        if not np.array_equal(part, before):
+            soft += 1
+            assert part.shape == before.shape and part.std() < before.std()
+            assert np.corrcoef(part.ravel(), before.ravel())[0, 1] > 0.6, 'the part of another place'
+    assert 30 <= soft <= 70  # of 100
+
+
 def test_the_supervisor_starts_a_training_again_until_it_ends(tmp_path: Path):
     """A stand-in for python that fails twice and then succeeds."""
     (tmp_path / 'bin').mkdir()
