@@ -32,7 +32,9 @@ from rfdn_plugin.utils.errors import RFDNError
 
 def kill_and_resume(cwd: Path, changes: list[str], iterations: int, kills: int, number: signal.Signals) -> list[int]:
     """Kill the run `kills` times at random later iterations, resuming each time; the exit codes of the killed runs."""
-    chosen = sorted(random.Random(kills).sample(range(1, iterations - iterations // 4), kills))  # before it can end by itself
+    chosen = sorted(
+        random.Random(kills).sample(range(1, iterations - iterations // 4), kills)
+    )  # before it can end by itself
     codes = []
     for iteration in chosen:
         process = start(cwd, changes, '--auto_resume')
