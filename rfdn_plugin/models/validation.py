@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from rfdn_plugin.options.datasets import SINGLE
@@ -106,9 +108,17 @@ class ValidatedModel(SRModel):
             self._update_best_metric_result(name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, name, tb_logger)
 
-    def _update_best_metric_result(self, *result: Any) -> None:
-        if not self._single_image:
-            super()._update_best_metric_result(*result)
+    def _update_best_metric_result(self, dataset: str, metric: str, value: float, iteration: int) -> None:
+        """As SRModel does, but a mean that is no number is never the best: it would be for the rest of the training."""
+        if self._single_image:
+            return
+        if math.isfinite(value):
+            super()._update_best_metric_result(dataset, metric, value, iteration)
+            return
+        get_root_logger().warning(
+            f'{dataset}: the mean of {metric} is {value:g}, which hides what the other images have: an image that equals its '
+            'HR, as a flat one does, has an infinite PSNR. Take it out of the set. It does not count for the best result.'
+        )
 
     def _log_validation_metric_values(self, *result: Any) -> None:
         if not self._single_image:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import lmdb
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from helpers.models import build
 
+from rfdn_plugin.models import validation
 from rfdn_plugin.models.validation import image_names
 
 NAMES = {
@@ -30,6 +33,24 @@ def test_every_image_has_a_name_of_its_own(case, pairs):
     paths, expected = NAMES[case]
     names = image_names([{'lq_path': path} for path in paths] if pairs else paths, '/d')
     assert [names[path] for path in paths] == expected
+
+
+@pytest.mark.parametrize('value', [math.inf, math.nan, -math.inf])
+def test_a_mean_that_is_no_number_is_never_the_best(options: dict, value: float, monkeypatch):
+    """A black image of a validation set equals its HR from the first iteration on: its PSNR is infinite."""
+    options['path'] |= {'pretrain_network_g': None}
+    options['val'] = {'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}}
+    model = build(options)
+    model._initialize_best_metric_results('flat images')
+    before = dict(model.best_metric_results['flat images']['psnr'])
+    lines: list[str] = []
+    monkeypatch.setattr(validation, 'get_root_logger', lambda: SimpleNamespace(warning=lines.append))
+    model._update_best_metric_result('flat images', 'psnr', value, 5)
+    assert model.best_metric_results['flat images']['psnr'] == before
+    (line,) = lines
+    assert line.startswith(f'flat images: the mean of psnr is {value:g}') and 'equals its HR' in line
+    model._update_best_metric_result('flat images', 'psnr', 31.5, 10)
+    assert model.best_metric_results['flat images']['psnr'] == before | {'val': 31.5, 'iter': 10}
 
 
 def test_images_of_two_folders_are_both_written(options: dict, tmp_path: Path):
