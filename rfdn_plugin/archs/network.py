@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class UpscalingNetwork(nn.Module):
+class UpscalingNetwork(nn.Module, ABC):
     """A network that enlarges images, with the attributes that the rest of the package relies on.
 
     Attributes:
@@ -18,6 +20,6 @@ class UpscalingNetwork(nn.Module):
     img_range: float
     minimum_size: int = 1
 
+    @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
         """Features that the upsampler reads: N x num_in_ch x H x W, 0..1, to N x num_feat x H x W."""
-        raise NotImplementedError

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfdn_plugin.data.images import IMAGE_SUFFIXES, find_images, image_size
+from rfdn_plugin.data.lmdb import is_lmdb
 from rfdn_plugin.deploy.writing import SUFFIXES
 from rfdn_plugin.utils.errors import UsageError
 
@@ -69,7 +70,7 @@ def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:
     for path, relative in _files(inputs, folder, found.ignored):
         sources.setdefault(path, folder / relative.with_name(relative.stem + SUFFIXES[format]))
     if not sources:
-        if databases := [path for path in inputs if Path(path, 'data.mdb').exists()]:
+        if databases := [path for path in inputs if is_lmdb(Path(path))]:
             raise UsageError(f'{databases[0]} is an LMDB: name the folder of images that it was made from.')
         raise UsageError(f'no images in {", ".join(inputs)}: name images, or a folder that holds some.')
     _refuse_clashes(sources)
