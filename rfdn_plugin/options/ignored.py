@@ -53,9 +53,8 @@ def _after_the_end(options: Options) -> Iterator[str]:
     if warmup >= total:
         yield f'train.warmup_iter: {warmup}, and the training ends at {total}: the learning rate never gets to lr.'
     for key in ('milestones', 'restarts'):
-        late = [
-            iteration for iteration in scheduler.get(key, ()) if iteration > total
-        ]  # at the end: the usual way to say never
+        # One at the end itself is the usual way to say never.
+        late = [iteration for iteration in scheduler.get(key, ()) if iteration > total]
         if late:
             yield f'train.scheduler.{key}: {_all(late)} not reached, the training ends at {total}.'
     begins = [0, *accumulate(scheduler.get('periods', ()))]

@@ -102,7 +102,7 @@ def append_json_line(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json_lines(path: str | os.PathLike) -> Iterator[Any]:
-    """The values of a file of JSON lines; lines that a kill cut short are left out. None where there is no file."""
+    """The values of a file of JSON lines; lines that a kill cut short are left out. Without a file there are none."""
     if Path(path).is_file():
         for line in Path(path).read_text(encoding='utf-8', errors='replace').split('\n'):
             with contextlib.suppress(ValueError):
