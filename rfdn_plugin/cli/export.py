@@ -10,7 +10,7 @@ from rfdn_plugin.cli.arguments import add_json, add_weights, network_overrides, 
 from rfdn_plugin.cli.registry import Action, command
 
 if TYPE_CHECKING:
-    from rfdn_plugin.deploy.export.run import Exported
+    from rfdn_plugin.deploy.export import Exported
     from rfdn_plugin.deploy.quantise import Quantised
 
 FORMATS = ('onnx', 'openvino', 'ncnn', 'torch', 'web')
@@ -45,7 +45,7 @@ def _export(parser: argparse.ArgumentParser) -> Action:
             parser.error('--precision int8 needs --calibrate, and only that does')
         if args.most_loss is not None and args.precision != 'int8':
             parser.error('--most-loss belongs to --precision int8')
-        from rfdn_plugin.deploy.export.run import export
+        from rfdn_plugin.deploy.export import export
         from rfdn_plugin.weights.loading import identify_file
 
         identity = identify_file(args.weights, **network_overrides(args))

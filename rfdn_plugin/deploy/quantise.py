@@ -30,7 +30,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rfdn_plugin.deploy.backends.openvino_backend import OpenVinoRunner
-from rfdn_plugin.deploy.export.openvino_model import openvino_model
+from rfdn_plugin.deploy.formats.openvino_model import openvino_model
 from rfdn_plugin.deploy.pattern import pattern
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.text import counted

@@ -30,7 +30,7 @@ import torch
 
 from rfdn_plugin import compat  # noqa: F401  (lets basicsr be imported)
 from rfdn_plugin.deploy.backends import BACKENDS, missing, open_model, precisions_of
-from rfdn_plugin.deploy.export.form import folded_network
+from rfdn_plugin.deploy.formats.form import folded_network
 from rfdn_plugin.leaderboard.measure.complexity import count
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write

@@ -49,7 +49,7 @@ def test_upscale(ask):
 def test_export(capsys: pytest.CaptureFixture):
     """The printing alone: an export takes long, and tests/deploy has them."""
     from rfdn_plugin.cli.export import _print_json
-    from rfdn_plugin.deploy.export.run import Exported
+    from rfdn_plugin.deploy.export import Exported
 
     _print_json(Exported([Path('m.onnx')], {'upscale': '2'}, {'onnxruntime': {(15, 20): 0.01}}))
     exported = json.loads(capsys.readouterr().out)

@@ -17,7 +17,7 @@ from torch import nn
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.deploy import backends
 from rfdn_plugin.deploy.backends import ncnn_backend
-from rfdn_plugin.deploy.export.onnx_model import onnx_model
+from rfdn_plugin.deploy.formats.onnx_model import onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 
 SIZES = [(1, 1), (3, 40), (14, 15), (15, 15), (16, 16), (17, 31)]

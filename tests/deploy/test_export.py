@@ -16,20 +16,19 @@ from helpers.networks import GREY_LEVEL, noise, outputs_of, small_network, small
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.archs.blocks import pad_to_minimum
 from rfdn_plugin.cli import main
-from rfdn_plugin.deploy import backends
+from rfdn_plugin.deploy import backends, export
 from rfdn_plugin.deploy.backends import open_model
-from rfdn_plugin.deploy.export import run
-from rfdn_plugin.deploy.export.form import extended
-from rfdn_plugin.deploy.export.onnx_model import OPSET, onnx_model
+from rfdn_plugin.deploy.formats.form import extended
+from rfdn_plugin.deploy.formats.onnx_model import OPSET, onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.loading import identify_file, load_network
 
-MODELS = {name: format for name, format in run.FORMATS.items() if name != 'web'}  # see test_web
+MODELS = {name: format for name, format in export.FORMATS.items() if name != 'web'}  # see test_web
 SIZES = [(1, 1), (15, 15), (16, 16), (17, 31), (40, 50)]
 
 
 def require(format: str) -> None:
-    problems = [backends.missing(name) for name in run.FORMATS[format].backends]
+    problems = [backends.missing(name) for name in export.FORMATS[format].backends]
     if all(problems):
         pytest.skip(problems[0])
 
@@ -53,11 +52,11 @@ def test_a_graph_extends_small_images_as_the_networks_do(height: int, width: int
 def test_every_network_in_every_format(name: str, format: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     require(format)
     weights, network = small_weights(tmp_path, name, img_range=255.0)
-    target = tmp_path / 'out' / f'{name}_x2{run.FORMATS[format].suffixes[0]}'
+    target = tmp_path / 'out' / f'{name}_x2{export.FORMATS[format].suffixes[0]}'
     assert export(weights, target) == 0
     assert 'differs from the network' in capsys.readouterr().out
     assert sorted(path.name for path in target.parent.iterdir()) == sorted(
-        target.with_suffix(suffix).name for suffix in run.FORMATS[format].suffixes
+        target.with_suffix(suffix).name for suffix in export.FORMATS[format].suffixes
     )
     for runner in runners(target):
         assert runner.scale == 2
@@ -109,13 +108,13 @@ def test_sizes_fixed_by_a_runtime_change_nothing(size: tuple[int, int]) -> None:
 def test_sixteen_bits(format: str, precision: str, tmp_path: Path) -> None:
     require(format)
     weights, network = small_weights(tmp_path, 'E_RFDN', img_range=255.0, interpolation_start=True)
-    whole, half = (tmp_path / f'{name}{run.FORMATS[format].suffixes[0]}' for name in ('whole', 'half'))
+    whole, half = (tmp_path / f'{name}{export.FORMATS[format].suffixes[0]}' for name in ('whole', 'half'))
     assert export(weights, whole) == 0
     assert export(weights, half, '--precision', precision) == 0
     for runner in runners(half):
         x = noise(1, 20, 24)
         assert abs(runner(x) - outputs_of(network, x)).max() < 16 * GREY_LEVEL
-        if half.suffix != '.pt2' and runner.backend == run.FORMATS[format].backends[0]:
+        if half.suffix != '.pt2' and runner.backend == export.FORMATS[format].backends[0]:
             assert runner.precision in (precision, 'fp32')  # fp32 where the processor has no such floats
 
 
@@ -187,7 +186,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     weights, network = small_weights(tmp_path, 'E_RFDN')
     damaged = small_network('E_RFDN')
     assert not torch.equal(damaged.fea_conv.weight, network.fea_conv.weight)
-    monkeypatch.setattr(run, 'folded_network', lambda identity, precision: damaged)
+    monkeypatch.setattr(export, 'folded_network', lambda identity, precision: damaged)
     for described in MODELS.values():
         if all(backends.missing(name) for name in described.backends):
             continue
@@ -221,9 +220,9 @@ def test_what_does_not_fit_is_one_line(target: str, flags: list, told: str, tmp_
 
 def test_an_onnx_runtime_must_be_there_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, _ = small_weights(tmp_path, 'RFDN')
-    monkeypatch.setattr(run.backends, 'missing', lambda name: f'{name} is not installed: pip install it.')
+    monkeypatch.setattr(export.backends, 'missing', lambda name: f'{name} is not installed: pip install it.')
     with pytest.raises(RFDNError, match='pip install'):
-        run.export(identify_file(weights), tmp_path / 'model.onnx')
+        export.export(identify_file(weights), tmp_path / 'model.onnx')
 
 
 @pytest.mark.parametrize('format', ['onnx', 'ncnn'])
@@ -231,7 +230,7 @@ def test_official_weights(format: str, data_root: Path, tmp_path: Path) -> None:
     require(format)
     weights = data_root / 'weights' / 'official' / 'RFDN_AIM.pth'
     network, identity = load_network(weights)
-    target = tmp_path / f'RFDN_x4{run.FORMATS[format].suffixes[0]}'
+    target = tmp_path / f'RFDN_x4{export.FORMATS[format].suffixes[0]}'
     assert export(weights, target) == 0
     for runner in runners(target):
         assert runner.scale == identity.upscale

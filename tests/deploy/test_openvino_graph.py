@@ -9,8 +9,8 @@ from helpers.networks import GREY_LEVEL, noise, outputs_of, small_network
 from torch import nn
 
 from rfdn_plugin.deploy.backends.openvino_backend import OpenVinoRunner
-from rfdn_plugin.deploy.export.onnx_model import onnx_model
-from rfdn_plugin.deploy.export.openvino_model import openvino_model
+from rfdn_plugin.deploy.formats.onnx_model import onnx_model
+from rfdn_plugin.deploy.formats.openvino_model import openvino_model
 
 openvino = pytest.importorskip('openvino', reason='the package openvino is not installed')
 

@@ -11,7 +11,7 @@ from helpers.networks import GREY_LEVEL, noise, outputs_of, small_weights
 from rfdn_plugin.cli import main
 from rfdn_plugin.deploy import quantise
 from rfdn_plugin.deploy.backends import open_model
-from rfdn_plugin.deploy.export.run import export
+from rfdn_plugin.deploy.export import export
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.weights.loading import identify_file
 

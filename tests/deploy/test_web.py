@@ -13,7 +13,7 @@ from helpers.browser import browser_page
 from helpers.networks import outputs_of, small_weights
 
 from rfdn_plugin.cli import main
-from rfdn_plugin.deploy.export import web
+from rfdn_plugin.deploy.formats import web
 from rfdn_plugin.utils.errors import RFDNError
 
 ENDED = "document.body.dataset.done === '{number}' || document.getElementById('status').classList.contains('problem')"

@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from rfdn_plugin.deploy.backends.runner import PRECISIONS, Runner
+from rfdn_plugin.deploy.runner import PRECISIONS, Runner
 from rfdn_plugin.utils.errors import RFDNError
 
 __all__ = ['BACKENDS', 'PRECISIONS', 'Runner', 'backends_for', 'kind_of', 'missing', 'open_model', 'precisions_of']

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from rfdn_plugin.archs.blocks import ESA, pad_to_minimum
-from rfdn_plugin.deploy.backends.runner import Runner
+from rfdn_plugin.deploy.runner import Runner
 from rfdn_plugin.utils.errors import RFDNError
 
 # ncnn computes in 16-bit floats of IEEE's kind on ARM processors only; elsewhere it would silently take 32 bits.
@@ -103,7 +103,7 @@ def _has_esa(param: str) -> bool:
 def open_runner(model: nn.Module | Path, *, precision: str | None, threads: int, name: str) -> NcnnRunner:
     """See `backends.open_model`."""
     if isinstance(model, nn.Module):
-        from rfdn_plugin.deploy.export.ncnn_model import ncnn_model
+        from rfdn_plugin.deploy.formats.ncnn_model import ncnn_model
 
         content = ncnn_model(model)
         with tempfile.TemporaryDirectory(prefix='rfdn-ncnn-') as folder:

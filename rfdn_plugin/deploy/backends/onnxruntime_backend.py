@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from rfdn_plugin.deploy.backends.runner import Runner
+from rfdn_plugin.deploy.runner import Runner
 from rfdn_plugin.utils.errors import RFDNError
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -65,7 +65,7 @@ def open_runner(model: nn.Module | Path, *, precision: str | None, threads: int,
     """See `backends.open_model`."""
     content: str | bytes = str(model)
     if isinstance(model, nn.Module):
-        from rfdn_plugin.deploy.export.onnx_model import onnx_model
+        from rfdn_plugin.deploy.formats.onnx_model import onnx_model
 
         content = onnx_model(model).SerializeToString()
     return OnnxRuntimeRunner(content, precision=precision, threads=threads, name=name)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from rfdn_plugin.deploy.backends.runner import Runner
-from rfdn_plugin.deploy.export.openvino_model import card_in, openvino_model
+from rfdn_plugin.deploy.formats.openvino_model import card_in, openvino_model
+from rfdn_plugin.deploy.runner import Runner
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:

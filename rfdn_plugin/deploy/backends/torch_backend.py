@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rfdn_plugin.deploy.backends.runner import Runner
 from rfdn_plugin.deploy.inference import inference_form
+from rfdn_plugin.deploy.runner import Runner
 
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rfdn_plugin.deploy.backends.runner import Runner
-from rfdn_plugin.deploy.export.form import ExportForm
+from rfdn_plugin.deploy.formats.form import ExportForm
+from rfdn_plugin.deploy.runner import Runner
 
 CARD = 'card.json'
 """The file inside the archive that holds the card; `torch.export.load(FILE, extra_files={'card.json': ''})` reads it."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from rfdn_plugin.deploy.export.onnx_model import onnx_model
-from rfdn_plugin.deploy.export.openvino_graph import rearrange
+from rfdn_plugin.deploy.formats.onnx_model import onnx_model
+from rfdn_plugin.deploy.formats.openvino_graph import rearrange
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from rfdn_plugin.deploy.export.form import ExportForm
+from rfdn_plugin.deploy.formats.form import ExportForm
 from rfdn_plugin.utils.errors import RFDNError
 
 if TYPE_CHECKING:

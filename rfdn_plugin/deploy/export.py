@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from rfdn_plugin.deploy import backends
-from rfdn_plugin.deploy.backends.runner import Runner
-from rfdn_plugin.deploy.export.form import folded_network
-from rfdn_plugin.deploy.export.openvino_model import openvino_model, save
+from rfdn_plugin.deploy.formats.form import folded_network
+from rfdn_plugin.deploy.formats.openvino_model import openvino_model, save
 from rfdn_plugin.deploy.pattern import pattern
 from rfdn_plugin.deploy.quantise import MOST_LOSS, Quantised, quantise
+from rfdn_plugin.deploy.runner import Runner
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.files import atomic_write, check_output
 from rfdn_plugin.weights.card import card_of
@@ -223,7 +223,7 @@ def _paths(path: Path, format: str, scale: int) -> list[Path]:
 def _open(path: Path, backend: str, precision: str) -> Runner:
     threads = torch.get_num_threads()
     if path.suffix == '.pt2':
-        from rfdn_plugin.deploy.export.torch_program import ProgramRunner
+        from rfdn_plugin.deploy.formats.torch_program import ProgramRunner
 
         return ProgramRunner(path, precision=precision, threads=threads)
     return backends.open_model(path, backend=backend, threads=threads)
@@ -234,7 +234,7 @@ Writer = Callable[[nn.Module, Path, dict[str, str], str, bool], Path]
 
 
 def _write_onnx(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
-    from rfdn_plugin.deploy.export.onnx_model import onnx_model
+    from rfdn_plugin.deploy.formats.onnx_model import onnx_model
 
     model = onnx_model(network, clamp=clamp, dtype=_TYPES[precision], metadata=card)
     path.write_bytes(model.SerializeToString())
@@ -247,7 +247,7 @@ def _write_openvino(network: nn.Module, path: Path, card: dict[str, str], precis
 
 
 def _write_ncnn(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
-    from rfdn_plugin.deploy.export.ncnn_model import ncnn_model
+    from rfdn_plugin.deploy.formats.ncnn_model import ncnn_model
 
     model = ncnn_model(_Clamped(network) if clamp else network)
     path.write_text(model.param)
@@ -265,14 +265,14 @@ class _Clamped(nn.Module):
 
 
 def _write_torch(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
-    from rfdn_plugin.deploy.export.torch_program import save_program
+    from rfdn_plugin.deploy.formats.torch_program import save_program
 
     save_program(network, path, card, clamp=clamp, dtype=_TYPES[precision])
     return path
 
 
 def _write_web(network: nn.Module, path: Path, card: dict[str, str], precision: str, clamp: bool) -> Path:
-    from rfdn_plugin.deploy.export.web import web_page
+    from rfdn_plugin.deploy.formats.web import web_page
 
     model = _write_onnx(network, path.with_suffix('.onnx'), card, precision, clamp)
     path.write_text(web_page(model.read_bytes(), card), encoding='utf-8')
