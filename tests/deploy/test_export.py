@@ -33,7 +33,7 @@ def require(format: str) -> None:
         pytest.skip(problems[0])
 
 
-def export(weights: Path, target: Path, *flags: str) -> int:
+def exit_code(weights: Path, target: Path, *flags: str) -> int:
     return main(['export', '--weights', str(weights), '-o', str(target), *flags])
 
 
@@ -53,7 +53,7 @@ def test_every_network_in_every_format(name: str, format: str, tmp_path: Path, c
     require(format)
     weights, network = small_weights(tmp_path, name, img_range=255.0)
     target = tmp_path / 'out' / f'{name}_x2{export.FORMATS[format].suffixes[0]}'
-    assert export(weights, target) == 0
+    assert exit_code(weights, target) == 0
     assert 'differs from the network' in capsys.readouterr().out
     assert sorted(path.name for path in target.parent.iterdir()) == sorted(
         target.with_suffix(suffix).name for suffix in export.FORMATS[format].suffixes
@@ -109,8 +109,8 @@ def test_sixteen_bits(format: str, precision: str, tmp_path: Path) -> None:
     require(format)
     weights, network = small_weights(tmp_path, 'E_RFDN', img_range=255.0, interpolation_start=True)
     whole, half = (tmp_path / f'{name}{export.FORMATS[format].suffixes[0]}' for name in ('whole', 'half'))
-    assert export(weights, whole) == 0
-    assert export(weights, half, '--precision', precision) == 0
+    assert exit_code(weights, whole) == 0
+    assert exit_code(weights, half, '--precision', precision) == 0
     for runner in runners(half):
         x = noise(1, 20, 24)
         assert abs(runner(x) - outputs_of(network, x)).max() < 16 * GREY_LEVEL
@@ -127,7 +127,7 @@ def test_clamp_is_part_of_the_model(tmp_path: Path) -> None:
         if all(backends.missing(name) for name in described.backends):
             continue
         target = tmp_path / f'{format}_x2{described.suffixes[0]}'
-        assert export(weights, target, '--clamp') == 0
+        assert exit_code(weights, target, '--clamp') == 0
         for runner in runners(target):
             assert abs(runner(x) - free.clip(0, 1)).max() < 2e-2 * GREY_LEVEL
 
@@ -136,7 +136,7 @@ def test_onnx_says_what_it_is(tmp_path: Path) -> None:
     onnx = pytest.importorskip('onnx')
     weights, _ = small_weights(tmp_path, 'E_RFDN', img_range=255.0)
     target = tmp_path / 'model.onnx'
-    assert export(weights, target) == 0
+    assert exit_code(weights, target) == 0
     model = onnx.load(target)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [('', OPSET)]
@@ -155,7 +155,7 @@ def test_ncnn_names_are_those_that_upscayl_reads(tmp_path: Path) -> None:
     require('ncnn')
     weights, _ = small_weights(tmp_path, 'RFDN')
     for named, written in (('mine.param', 'mine-x2'), ('mine', 'mine-x2'), ('mine_2x.param', 'mine_2x')):
-        assert export(weights, tmp_path / named, '--format', 'ncnn') == 0
+        assert exit_code(weights, tmp_path / named, '--format', 'ncnn') == 0
         lines = (tmp_path / f'{written}.param').read_text().splitlines()
         assert (tmp_path / f'{written}.bin').is_file()
         assert lines[0] == '7767517'
@@ -167,7 +167,7 @@ def test_ncnn_names_are_those_that_upscayl_reads(tmp_path: Path) -> None:
 def test_programs_run_without_this_package(tmp_path: Path) -> None:
     weights, network = small_weights(tmp_path, 'RFDN')
     target = tmp_path / 'program.pt2'
-    assert export(weights, target) == 0
+    assert exit_code(weights, target) == 0
     x = noise(1, 20, 24)
     np.save(tmp_path / 'x.npy', x)
     code = (
@@ -192,7 +192,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
             continue
         target = tmp_path / f'model_x2{described.suffixes[0]}'
         target.write_bytes(b'as before')
-        assert export(weights, target) == 1
+        assert exit_code(weights, target) == 1
         assert 'differs from the network' in capsys.readouterr().err
         assert target.read_bytes() == b'as before'
     assert not list(tmp_path.glob('.*'))
@@ -210,7 +210,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
 def test_what_does_not_fit_is_one_line(target: str, flags: list, told: str, tmp_path: Path, capsys) -> None:
     weights, _ = small_weights(tmp_path, 'RFDN')
     (tmp_path / 'folder.onnx').mkdir()
-    assert export(weights, tmp_path / target, *flags) == 1
+    assert exit_code(weights, tmp_path / target, *flags) == 1
     error = capsys.readouterr().err
     assert error.count('\n') == 1
     import re
@@ -231,7 +231,7 @@ def test_official_weights(format: str, data_root: Path, tmp_path: Path) -> None:
     weights = data_root / 'weights' / 'official' / 'RFDN_AIM.pth'
     network, identity = load_network(weights)
     target = tmp_path / f'RFDN_x4{export.FORMATS[format].suffixes[0]}'
-    assert export(weights, target) == 0
+    assert exit_code(weights, target) == 0
     for runner in runners(target):
         assert runner.scale == identity.upscale
         for height, width in ((15, 15), (16, 16), (17, 31)):
@@ -242,14 +242,14 @@ def test_official_weights(format: str, data_root: Path, tmp_path: Path) -> None:
 def test_the_shipped_weights_in_sixteen_bits(tmp_path: Path) -> None:
     """OpenVINO rounds an image of one pixel otherwise; that must not hold up the model."""
     require('openvino')
-    assert export(Path('zoo:RFDN_x2'), tmp_path / 'x2.xml', '--precision', 'bf16') == 0
+    assert exit_code(Path('zoo:RFDN_x2'), tmp_path / 'x2.xml', '--precision', 'bf16') == 0
 
 
 @pytest.mark.slow
 def test_a_whole_hd_image(data_root: Path, tmp_path: Path) -> None:
     """Compared with the inference form, which is within 2e-3 grey levels of the network; 8 GiB of memory."""
     weights = data_root / 'weights' / 'official' / 'RFDN_AIM.pth'
-    assert export(weights, tmp_path / 'x4.onnx') == 0
+    assert exit_code(weights, tmp_path / 'x4.onnx') == 0
     x = noise(1, 1080, 1920)
     wanted = open_model(weights, backend='torch', threads=1)(x)
     for backend in backends.backends_for(tmp_path / 'x4.onnx'):

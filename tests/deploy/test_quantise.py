@@ -41,7 +41,8 @@ def test_what_it_costs_is_measured_and_within_the_limit(exported) -> None:
     runner = open_model(result.paths[0], backend='openvino', threads=1)
     assert (runner.precision, runner.scale) == ('int8', 2)
     x = noise(1, 20, 30)
-    assert 1e-4 < abs(runner(x) - outputs_of(network, x)).max() < 96 * GREY_LEVEL
+    # More than fp32's rounding (1e-6), though the rest is in fp32 where a processor has no 16-bit floats.
+    assert 1e-5 < abs(runner(x) - outputs_of(network, x)).max() < 96 * GREY_LEVEL
 
 
 def test_first_and_last_layers_attention_and_sums_stay_in_floats(exported) -> None:
