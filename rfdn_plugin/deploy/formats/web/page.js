@@ -3,7 +3,7 @@ const at = (id) => document.getElementById(id);
 const settings = JSON.parse(at('settings').textContent);
 const { scale, side, overlap } = settings;
 const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
-let name = 'image', busy = false, runsOn = '';
+let name = 'image', busy = false, runsOn = '', next = null;
 
 function say(text, problem = false) {
   at('status').textContent = text;
@@ -52,8 +52,8 @@ async function start() {
     const { provider, threads: used } = await started;
     runsOn = provider === 'webgpu' ? 'WebGPU' : `WebAssembly, ${used} thread${used === 1 ? '' : 's'}`;
     document.body.dataset.provider = provider;
-    at('file').disabled = false;
     say(`Ready (${runsOn}).`);
+    open(next);
   } catch (error) {
     say(`This browser cannot run the model: ${error.message}`, true);
   }
@@ -61,8 +61,11 @@ async function start() {
 
 // --- images ---
 async function open(file) {
-  if (busy || at('file').disabled || !file) return;
+  if (!file) return;
+  // What comes before the model is there, or while it computes, waits: the last one of several.
+  if (busy || !runsOn) { next = file; return; }
   busy = true;
+  next = null;
   try {
     say('Reading…');
     let bitmap;
@@ -91,6 +94,7 @@ async function open(file) {
   } finally {
     at('progress').hidden = true;
     busy = false;
+    open(next);
   }
 }
 
