@@ -55,15 +55,16 @@ def print_board(board: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Table:
-    texts: dict[tuple[str, str], Callable[[Any], str]] = {
-        ('params', 'Params'): v.count,
-        ('conv_macs_hr720', 'M-adds'): lambda macs: v.multi_adds(macs).replace(' ', ''),
-        ('latency_ms', 'ms'): '{0[median]:.1f}'.format,
+    work = view.work
+    texts: dict[str, tuple[Callable[[v.Row], Any], Callable[[Any], str]]] = {
+        'Params': (v.at('params'), v.count),
+        work.title.replace('Multi', 'M'): (work.find, lambda macs: v.multi_adds(macs).replace(' ', '')),
+        'ms': (v.at('latency_ms', 'median'), '{:.1f}'.format),
     }
     costs = {
-        title: ['–' if row.get(key) is None else text(row[key]) for row in view.rows]
-        for (key, title), text in texts.items()
-        if view.has(key)
+        title: ['–' if found is None else text(found) for found in map(find, view.rows)]
+        for title, (find, text) in texts.items()
+        if any(find(row) is not None for row in view.rows)
     }
     names = [_terminal_name(row) for row in view.rows]
     words = [word for name in names for word in Text.from_markup(name).plain.split()]
@@ -77,9 +78,8 @@ def _terminal_table(board: dict[str, Any], view: v.ScaleView, width: int) -> Tab
         if entry + sum(_width(title, cells) for title, cells in columns.items()) <= width:
             break
     else:
-        ends = accumulate((_width(title, cells) for title, cells in (costs | qualities).items()), initial=entry)
-        fitting = sum(end <= width for end in ends) - 1
-        columns = dict(list((costs | qualities).items())[: max(fitting, len(costs) + 1)])
+        ends = accumulate((_width(title, cells) for title, cells in columns.items()), initial=entry)
+        columns = dict(list(columns.items())[: max(sum(end <= width for end in ends) - 1, 2)])
     table = Table(
         title=f'[bold]{escape(board["name"])}[/bold] x{view.scale}',
         title_justify='left',
@@ -148,7 +148,11 @@ def markdown(board: dict[str, Any]) -> str:
         ]
         if sources := v.citations(view.rows):
             parts.append(
-                'Published rows:\n\n' + '\n'.join(f'- {_plain(name)}: {_plain(text)}' for name, text in sources)
+                'Published rows:\n\n'
+                + '\n'.join(
+                    f'- {_plain(", ".join(name + note for name, note in names))}: {_plain(text)}'
+                    for text, names in sources.items()
+                )
             )
     trouble = [
         f'- {_plain(row["name"])} x{row["scale"]}: {_plain(text)}'
@@ -165,13 +169,11 @@ def markdown(board: dict[str, Any]) -> str:
 
 def _markdown_quality_table(view: v.ScaleView) -> str:
     heads = [f'{name}<br>{" / ".join(v.TITLES[metric] for metric in view.metrics(name))}' for name in view.sets]
-    header = ['Entry', 'Params', 'Multi-adds', *heads]
+    header = ['Entry', 'Params', view.work.title, *heads]
     lines = []
     for index, row in enumerate(view.rows):
         cells = ['failed' if 'error' in row else _markdown_quality(view, index, name) for name in view.sets]
-        lines.append(
-            [_markdown_name(row), v.count(row.get('params')), v.multi_adds(row.get('conv_macs_hr720')), *cells]
-        )
+        lines.append([_markdown_name(row), v.count(row.get('params')), v.multi_adds(view.work.find(row)), *cells])
     return _markdown_table(header, lines)
 
 
@@ -190,15 +192,13 @@ def _markdown_list(notes: list[str]) -> str:
 
 def _markdown_further(view: v.ScaleView) -> str:
     keys = list(dict.fromkeys((s, m) for _, s, m in view.quality if m not in RECORD_METRICS[:2]))
-    if not keys:
-        return ''
     header = ['Further metrics', *(f'{name}<br>{metric}' for name, metric in keys)]
     lines = [
         [_markdown_name(row), *(_markdown_cell(view.quality.get((index, *key))) for key in keys)]
         for index, row in enumerate(view.rows)
         if row['source'] == 'measured'
     ]
-    return _markdown_table(header, lines)
+    return _markdown_table(header, lines) if keys and lines else ''
 
 
 def _markdown_table(header: list[str], lines: list[list[str]]) -> str:

@@ -56,9 +56,11 @@ class ScaleView:
         known = {metric for _, name, metric in self.quality if name == set_name}
         return ('psnr_rgb',) if 'psnr_rgb' in known and 'psnr_y' not in known else ('psnr_y', 'ssim_y')
 
-    def has(self, key: str) -> bool:
-        """Whether a row has a value under this key."""
-        return any(row.get(key) is not None for row in self.rows)
+    @property
+    def work(self) -> CostColumn:
+        """The column of the quality table that says how much is computed: multi-adds, or else what NTIRE counts."""
+        multi_adds, flops = COST_COLUMNS[1:3]
+        return flops if any(map(flops.find, self.rows)) and not any(map(multi_adds.find, self.rows)) else multi_adds
 
     def costs(self) -> tuple[list[str], list[tuple[Row, list[Cell]]]]:
         """The cost table: the titles of the columns that hold a figure, and each row that was counted or timed."""
@@ -303,14 +305,11 @@ def setup(board: dict[str, Any]) -> str:
     )
 
 
-def citations(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(name, citation and what is noted beside it) of each published row."""
-    return [
-        (
-            row['name'],
-            row['citation'] + (' [secondary source]' if row['secondary'] else '') + (f'. {note}.' if note else ''),
-        )
-        for row in rows
-        if row['source'] == 'published'
-        for note in [row.get('note', '')]
-    ]
+def citations(rows: Sequence[Row]) -> dict[str, list[tuple[str, str]]]:
+    """By citation, the published rows that have it: (name, what is noted beside it in brackets)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        if row['source'] == 'published':
+            text = row['citation'] + (' [secondary source]' if row['secondary'] else '')
+            found.setdefault(text, []).append((row['name'], f' ({row["note"]})' if row.get('note') else ''))
+    return found

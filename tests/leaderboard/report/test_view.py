@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rfdn_plugin.leaderboard.report.view import ScaleView
+from rfdn_plugin.leaderboard.report.view import ScaleView, citations
 
 
 def test_a_model_whose_costs_cannot_be_counted_is_still_timed():
@@ -17,3 +17,17 @@ def test_a_model_whose_costs_cannot_be_counted_is_still_timed():
     assert [row['name'] for row, _ in shown] == ['network', 'int8']
     assert titles == ['Params', 'Latency, ms (p10–p90)', 'Run by']
     assert [cell.text for cell in shown[1][1]] == ['–', '250.0 (249.0–260.0)', 'openvino int8']
+
+
+def test_rows_of_one_source_stand_together():
+    kept = {'source': 'published', 'citation': 'A report', 'secondary': True}
+    rows = [
+        {'source': 'measured', 'name': 'mine'},
+        {**kept, 'name': 'one', 'note': '5 ms'},
+        {**kept, 'name': 'two', 'secondary': False},
+        {**kept, 'name': 'three'},
+    ]
+    assert citations(rows) == {
+        'A report [secondary source]': [('one', ' (5 ms)'), ('three', '')],
+        'A report': [('two', '')],
+    }
