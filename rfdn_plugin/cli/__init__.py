@@ -29,6 +29,7 @@ from rfdn_plugin.cli import (  # noqa: F401  (each registers its commands)
 )
 from rfdn_plugin.cli.registry import COMMANDS
 from rfdn_plugin.utils.errors import RFDNError, UsageError, explain
+from rfdn_plugin.utils.output import lasting
 from rfdn_plugin.utils.text import shown
 from rfdn_plugin.utils.version import __version__
 
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     failure: BaseException
     try:
-        code = args.action(args) or 0
+        with lasting('stderr'):  # nothing that a command does depends on who reads its progress
+            code = args.action(args) or 0
         sys.stdout.flush()
         return code
     except UsageError as error:

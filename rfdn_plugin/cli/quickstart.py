@@ -117,11 +117,14 @@ def _rfdn(words: str, folder: Path) -> None:
 
     def stop(number: int, _frame: object) -> None:
         asked.append(number)
-        if number == signal.SIGTERM:  # Ctrl+C reaches the command by itself
+        if number != signal.SIGINT:  # Ctrl+C reaches the command by itself
             process.send_signal(number)
 
     process = subprocess.Popen([sys.executable, '-m', 'rfdn_plugin', *shlex.split(words)], cwd=folder)
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)}  # Windows has no SIGHUP
+    before = {
+        number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         code = process.wait()
     finally:

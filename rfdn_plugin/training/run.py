@@ -72,11 +72,16 @@ def train(args: argparse.Namespace) -> int:
 
         from rfdn_plugin.training.explain import nothing_lost
         from rfdn_plugin.training.hooks import hooked, joins_session
+        from rfdn_plugin.utils.output import lasting
 
         if joins_session(MODEL_REGISTRY.get(options['model_type'])):  # which looks at what was caught
             held.callback(session.signals.release)
             session.signals.catch(launched=args.launcher != 'none')
-        with nothing_lost(session, options, args.launcher), hooked(session, options, is_trial=args.basicsr_debug):
+        with (
+            lasting('stdout', 'stderr'),  # `nohup ... | tee`, and the tee is gone
+            nothing_lost(session, options, args.launcher),
+            hooked(session, options, is_trial=args.basicsr_debug),
+        ):
             _run(train_pipeline, options, args)
     return 0
 

@@ -69,7 +69,7 @@ def test_a_command_that_fails_is_one_line(tmp_path: Path):
         quickstart._rfdn('no-such-command', tmp_path)
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_running_command_save(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY
 from helpers.processes import run_code
-from helpers.training import OURS, long_run, option_file, rfdn, start, wait_for_iteration
+from helpers.training import OURS, long_run, option_file, rfdn, start, wait_for_iteration, weights
 
 from rfdn_plugin.training.signals import StopSignals
 
@@ -184,3 +184,24 @@ def test_a_signal_during_a_validation_saves_at_once_and_it_is_made_up_for(tmp_pa
     assert 'Validation Set5' not in outcome.stderr
     again = rfdn(*words, cwd=tmp_path)
     assert again.returncode == 0 and again.stderr.count('Validation Set5') == 2  # of iterations 3 and 6
+
+
+@pytest.mark.parametrize('gone', ['a pipe', 'a terminal'])
+def test_a_training_goes_on_when_nobody_reads_its_output(gone, tmp_path, tiny_data, photographs):
+    """`nohup rfdn train ... | tee log` whose tee the terminal took along; `setsid rfdn train ...` whose terminal is closed."""
+    changes = long_run(tiny_data, photographs, 6, 0, **OURS, **{'val:val_freq': 3, 'val:pbar': True})
+    words = ['train', '-opt', str(option_file()), '--force_yml', *changes]
+    program = f"""
+        import os, sys
+        from rfdn_plugin.cli import main
+
+        read, write = os.pipe() if {gone == 'a pipe'} else os.openpty()
+        os.dup2(write, 1), os.dup2(write, 2)
+        os.close(read), os.close(write)
+        code = main({words!r})
+        sys.stdout.flush()  # as the interpreter does
+        sys.exit(code)
+    """
+    outcome = run_code(program, cwd=tmp_path, loaded=True)
+    assert outcome.returncode == 0, [path.read_text()[-2000:] for path in tmp_path.rglob('*.log')]
+    assert weights(tmp_path)['metadata']['iterations'] == '6'
