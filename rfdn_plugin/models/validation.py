@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from rfdn_plugin.options.datasets import SINGLE
 from rfdn_plugin.options.registry import needs_reference
+from rfdn_plugin.utils.text import counted
 
 
 class ValidatedModel(SRModel):
@@ -32,6 +33,8 @@ class ValidatedModel(SRModel):
         self.is_validating = False
         """Whether a validation of this training is under way."""
         self._single_image = False
+        self._of_images: list[dict[str, float]] = []
+        """The metrics of each image of the validation that is under way."""
         super().__init__(opt)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
@@ -76,7 +79,10 @@ class ValidatedModel(SRModel):
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Validate in one process as SRModel does, with names that keep folder and suffix, so that no image replaces another."""
-        super().nondist_validation(_Named(dataloader) if save_img else dataloader, current_iter, tb_logger, save_img)
+        loader = _Named(dataloader) if save_img else dataloader
+        if self.opt['val'].get('metrics') and not self._single_image:
+            loader = _Noted(loader, self)
+        super().nondist_validation(loader, current_iter, tb_logger, save_img)
 
     def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """The images shared out over the processes, with the numbers of one process, which SRModel leaves to rank 0.
@@ -98,10 +104,11 @@ class ValidatedModel(SRModel):
         if not self.opt['val'].get('metrics'):
             return
         results = {index: values for part in gathered for index, values in part.items()}
+        self._of_images = [results[index] for index in range(len(dataset))]
         name = dataset.opt['name']
         self._initialize_best_metric_results(name)
         self.metric_results = {
-            metric: sum(results[index][metric] for index in range(len(dataset))) / len(dataset)
+            metric: sum(image[metric] for image in self._of_images) / len(dataset)
             for metric in self.opt['val']['metrics']
         }
         for metric, value in self.metric_results.items():
@@ -109,16 +116,33 @@ class ValidatedModel(SRModel):
         self._log_validation_metric_values(current_iter, name, tb_logger)
 
     def _update_best_metric_result(self, dataset: str, metric: str, value: float, iteration: int) -> None:
-        """As SRModel does, but a mean that is no number is never the best: it would be for the rest of the training."""
+        """As SRModel does; a mean that infinite values hide gives way to that of the other images.
+
+        In a training that one is never the best: it is of fewer images than others are.
+        """
         if self._single_image:
             return
-        if math.isfinite(value):
-            super()._update_best_metric_result(dataset, metric, value, iteration)
-            return
-        get_root_logger().warning(
-            f'{dataset}: the mean of {metric} is {value:g}, which hides what the other images have: an image that equals its '
-            'HR, as a flat one does, has an infinite PSNR. Take it out of the set. It does not count for the best result.'
-        )
+        if not math.isfinite(value):
+            value = self.metric_results[metric] = self._mean_of_others(dataset, metric, value)
+            if self.is_train:
+                return
+        super()._update_best_metric_result(dataset, metric, value, iteration)
+
+    def _mean_of_others(self, dataset: str, metric: str, mean: float) -> float:
+        """Say what has made a mean no number; the mean of the images whose value is finite, `mean` where none is."""
+        values = [image[metric] for image in self._of_images]
+        others = [value for value in values if math.isfinite(value)]
+        odd = f'{len(values) - len(others)} of {counted(len(values), "image")}'
+        if math.isnan(mean):
+            what = f'{metric} is not a number for {odd}'
+        else:
+            what = f'{metric} is infinite for {odd}: PSNR is where an image equals its HR, as flat ones do'
+            if others:
+                mean = sum(others) / len(others)
+                what += f'. The mean, {mean:.4f}, is that of the others'
+        uncounted = '. It does not count for the best result: take such images out of the set' if self.is_train else ''
+        get_root_logger().warning(f'{dataset}: {what}{uncounted}.')
+        return mean
 
     def _log_validation_metric_values(self, *result: Any) -> None:
         if not self._single_image:
@@ -144,6 +168,27 @@ class _Images(Subset):
     @property
     def paths(self) -> list:
         return self.dataset.paths
+
+
+class _Noted:
+    """A loader of a validation set, which notes the metrics of each image in its model: SRModel keeps their sum alone."""
+
+    def __init__(self, loader: Any, model: ValidatedModel) -> None:
+        self._loader, self._model, self.dataset = loader, model, loader.dataset
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        model, sums = self._model, defaultdict[str, float](float)
+        model._of_images = []
+        for data in self._loader:
+            yield data  # SRModel adds the metrics of this image before it asks for the next
+            model._of_images.append(dict(model.metric_results))
+            for metric, value in model.metric_results.items():
+                sums[metric] += value
+            model.metric_results = dict.fromkeys(model.metric_results, 0)
+        model.metric_results = dict(sums)
 
 
 class _Named:
