@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rfdn_plugin.cli.arguments import add_json, add_weights, network_overrides, positive, print_json
 from rfdn_plugin.cli.registry import Action, command
+from rfdn_plugin.utils.text import counted
 
 if TYPE_CHECKING:
     from rfdn_plugin.deploy.export import Exported
@@ -89,5 +90,5 @@ def _told(quantised: Quantised) -> str:
     before, after = quantised.psnr
     return (
         f'8 bits in {", ".join(quantised.layers)} ({quantised.share:.0%} of the multiplications); PSNR-Y {after:.3f} dB '
-        f'instead of {before:.3f} on {quantised.images[1]} images that did not calibrate'
+        f'instead of {before:.3f} on {counted(quantised.images[1], "image")} that did not calibrate'
     )

@@ -17,6 +17,7 @@ from rfdn_plugin.cli.arguments import (
     print_json,
 )
 from rfdn_plugin.cli.registry import Action, command
+from rfdn_plugin.utils.text import counted
 
 
 @command('inspect', 'what a weights file is')
@@ -89,7 +90,7 @@ def _transfer(parser: argparse.ArgumentParser) -> Action:
         ridge = args.ridge or RIDGE
         fit = transfer(identity, args.to_scale, args.output, fit=args.fit, most=args.images, ridge=ridge)
         if fit is not None:
-            source = f'{fit.images} images, {fit.pixels:,} LR pixels'
+            source = f'{counted(fit.images, "image")}, {fit.pixels:,} LR pixels'
             if fit.used:
                 print(f'fitted to {source}: on pixels left out of it the error fell by {fit.gain:.3f} dB')
             else:

@@ -53,7 +53,6 @@ __all__ = [
 _LFS_POINTER = b'version https://git-lfs'
 _OPENCV_MODES = {'1', 'L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B', 'I;16L', 'I'}
 _GREY_MODES = {'1', 'L', 'LA', 'La'}
-_PNG_GREY_ALPHA = 4
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _decode(data: bytes, header: Image.Image) -> _Pixels:
     if decoded.shape[2] == 4:
         notices.append('alpha')
         alpha = np.ascontiguousarray(decoded[:, :, 3])
-    is_grey_png = header.format == 'PNG' and data[25] == _PNG_GREY_ALPHA  # 16 bits: Pillow says RGBA
+    is_grey_png = header.format == 'PNG' and data[25] == 4  # grey with alpha: of 16 bits Pillow says RGBA
     if header.mode in _GREY_MODES or is_grey_png:
         return np.ascontiguousarray(decoded[:, :, 0]), alpha, notices
     if alpha is not None:
@@ -325,12 +324,13 @@ def _decode_tiff(data: bytes, size: tuple[int, int]) -> _Pixels:
         is_jpeg = tiff.compression in (6, 7)
         return pixels, alpha, notices + (_decode_with_opencv(data)[1] if is_jpeg else [])
     try:
-        grey = np.asarray(header).astype(np.uint32)
+        with decoder_messages(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
+            grey = np.asarray(header).astype(np.uint32)
     except DECODER_ERRORS as error:
         raise ImageError('damaged', str(error)) from error
-    white = 2**tiff.bits - 1
-    grey = white - grey if tiff.white_is_zero else grey
-    return scaled(grey, white, 65535), None, ['16-bit']
+    white, notices = 2**tiff.bits - 1, ['16-bit', 'decoder-warning'] if said else ['16-bit']
+    return scaled(white - grey if tiff.white_is_zero else grey, white, 65535), None, notices
 
 
 def _decode_16_bit_tiff(data: bytes, tiff: Tiff) -> _Pixels:

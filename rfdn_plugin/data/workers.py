@@ -38,7 +38,7 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
     context = multiprocessing.get_context('fork' if are_forked() else 'spawn')
     pool = ProcessPoolExecutor(workers, context, _start_worker, (initialize, arguments))
     try:
-        with _uninterrupted():
+        with uninterrupted({signal.SIGINT}):
             pool.submit(int)  # the first job starts all processes
         yield pool
     except BrokenProcessPool as error:
@@ -52,12 +52,15 @@ def worker_pool(workers: int, initialize: Callable | None = None, *arguments: ob
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl+C wait for the end of the block: what is raised in the midst of a fork Python prints and forgets."""
+def uninterrupted(numbers: Iterable[int]) -> Iterator[None]:
+    """Let signals wait for the end of the block: what is raised in the midst of a fork Python prints and forgets.
+
+    Processes that are started inside begin with these signals blocked.
+    """
     if not hasattr(signal, 'pthread_sigmask'):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

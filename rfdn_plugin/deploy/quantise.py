@@ -81,7 +81,7 @@ class Quantised:
         return {
             'quantised_layers': ', '.join(self.layers),
             'quantised_share': f'{self.share:.3f}',
-            'quantisation_psnr_y': f'{self.psnr[1]:.4f} dB instead of {self.psnr[0]:.4f} on {self.images[1]} images',
+            'quantisation_psnr_y': f'{self.psnr[1]:.4f} dB instead of {self.psnr[0]:.4f} on {counted(self.images[1], "image")}',
             'calibration_images': str(self.images[0]),
         }
 

@@ -15,6 +15,7 @@ from rfdn_plugin.leaderboard.measure.sets import TestSet, open_set
 from rfdn_plugin.leaderboard.options import LeaderboardOptions, PublishedEntry
 from rfdn_plugin.leaderboard.report.published import published_row
 from rfdn_plugin.leaderboard.state import Run
+from rfdn_plugin.options.yaml_io import did_you_mean
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.text import some_of
 
@@ -84,10 +85,18 @@ def _refuse_other_results(options: LeaderboardOptions, out: Path) -> None:
 
 def _image_problems(options: LeaderboardOptions, sets: Iterable[TestSet]) -> list[str]:
     wanted = options.report.images if isinstance(options.report.images, dict) else {}
-    problems = [f'report.images: there is no set {name}.' for name in wanted if name not in options.sets]
+    problems = [
+        f'report.images: there is no set {name}{did_you_mean(name, options.sets)}.'
+        for name in wanted
+        if name not in options.sets
+    ]
     for test_set in sets:
         unknown = [name for name in wanted.get(test_set.name, ()) if name not in test_set.names]
-        problems += [f'report.images: {test_set.name} x{test_set.scale} has no image {name}.' for name in unknown]
+        problems += [
+            f'report.images: {test_set.name} x{test_set.scale} has no image {name}: take some of '
+            f'{some_of(test_set.names)}.'
+            for name in unknown
+        ]
     return problems
 
 

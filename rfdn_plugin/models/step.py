@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rfdn_plugin.utils.machine import choose_precision
+from rfdn_plugin.utils.text import counted
 
 _AUTOCAST = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -74,5 +75,5 @@ class Speed:
         words += [f'batch in {self.accum_iter} parts'] if self.accum_iter > 1 else []
         words += [f'gradients clipped to {self.grad_clip:g}'] if self.grad_clip is not None else []
         words += ['fused optimizer'] if optimizer.defaults.get('fused') else []
-        threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
+        threads = f', {counted(torch.get_num_threads(), "thread")}' if device.type == 'cpu' else ''
         return f'Step on {device.type}{threads}: {", ".join(words)}.'

@@ -537,6 +537,19 @@ def test_a_file_that_was_cut_short_is_damaged(form, kept, capfd, recwarn):
     assert capfd.readouterr().err == '' and not recwarn.list
 
 
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'I;16'])
+def test_a_tiff_whose_last_bytes_are_missing_says_so_where_its_pixels_are_whole(mode, capfd, recwarn):
+    """Only the place of a next image is cut off: nothing of a decoder reaches the terminal."""
+    image = PHOTOGRAPH.convert('L') if mode != 'RGB' else PHOTOGRAPH
+    if mode == 'I;16':
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    data = saved(image, 'TIFF', compression='tiff_lzw')
+    for missing in (1, 3):
+        with contextlib.suppress(ImageError):
+            assert 'decoder-warning' in decode_image(data[:-missing]).notices
+    assert capfd.readouterr().err == '' and not recwarn.list
+
+
 def test_a_photograph_of_a_telephone_is_told():
     """HEIC under the name of a JPEG, as some programs copy it."""
     with pytest.raises(ImageError, match='HEIC') as caught:

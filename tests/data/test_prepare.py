@@ -311,7 +311,7 @@ def test_nothing_usable_is_an_error(tmp_path):
     with pytest.raises(RFDNError, match='no image was found'):
         prepare(spec_for(tmp_path / 'hr', tmp_path / 'out'), quiet)
     (tmp_path / 'hr' / 'a.png').write_bytes(b'')
-    with pytest.raises(RFDNError, match=r'none of the 1 images could be used \(a.png: empty file\)'):
+    with pytest.raises(RFDNError, match=r'none of 1 image could be used \(a.png: empty file\)'):
         prepare(spec_for(tmp_path / 'hr', tmp_path / 'out'), quiet)
     with pytest.raises(RFDNError, match='does not exist'):
         prepare(spec_for(tmp_path / 'nowhere', tmp_path / 'out'), quiet)

@@ -264,10 +264,10 @@ def test_problems_are_all_named_before_any_work(content, tmp_path, scored):
 def test_images_and_metrics_that_do_not_exist_are_named_before_any_work(content, tmp_path, scored):
     content['report'] = {'images': {'Small': ['coffee', 'coffe'], 'Smal': []}}
     content['metrics'] = {'lpips': {'type': 'calculate_lpips'}}
-    with pytest.raises(
-        RFDNError, match=r'3 problems[\s\S]*no set Smal\.[\s\S]*no image coffe\.[\s\S]*no metric .calculate_lpips'
-    ):
+    with pytest.raises(RFDNError, match='3 problems') as caught:
         run_board(content, tmp_path / 'out')
+    for part in ('no set Smal (did you mean Small?)', 'no image coffe: take some of astronaut, ', 'no metric'):
+        assert part in str(caught.value)
     assert not scored
 
 
@@ -435,7 +435,7 @@ def test_lr_that_is_not_matlab_s_marks_the_rows(content, tmp_path):
     write(tmp_path / 'set/X2/coffeex2.png', hr[::2, ::2])
     board = run_board(content, tmp_path / 'out')
     assert any("LR of Small is not MATLAB's" in text for text in row_of(board, 'net')['warnings'])
-    assert "not MATLAB's bicubic of HR (1 images" in (tmp_path / 'out/leaderboard.md').read_text()
+    assert "not MATLAB's bicubic of HR (1 image," in (tmp_path / 'out/leaderboard.md').read_text()
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _refuse_nothing(records: list[dict]) -> None:
     if all('skipped' in record for record in records):
         reason = ImageError(records[0]['skipped'], records[0]['detail'])
         first = f'{shown(records[0]["source"])}: {reason}'
-        raise RFDNError(f'none of the {len(records)} images could be used ({first}): give other images')
+        raise RFDNError(f'none of {counted(len(records), "image")} could be used ({first}): give other images')
 
 
 def _jobs(
@@ -155,7 +155,7 @@ def _refuse_other_images(writers: dict[int, DatabaseWriter], sources: list[Sourc
             )
         if writer.finished and len(writer.records) < len(sources):
             raise RFDNError(
-                f'{writer.path} is finished with {len(writer.records)} images, there are {len(sources)} now '
+                f'{writer.path} is finished with {counted(len(writer.records), "image")}, there are {len(sources)} now '
                 f'({sources[len(writer.records)].name} is new): give another --out, or delete the databases'
             )
 

@@ -14,7 +14,7 @@ from rfdn_plugin.data.images import ImageError, find_images, read_file
 from rfdn_plugin.data.pairing import pair_names, stems_of
 from rfdn_plugin.data.prepare.spec import PrepareSpec, listed
 from rfdn_plugin.utils.errors import RFDNError
-from rfdn_plugin.utils.text import shown, some_of
+from rfdn_plugin.utils.text import counted, shown, some_of
 
 # In BasicSR a key is ASCII, read up to the first dot; LMDB takes up to 511 bytes, `_s001` and more among them.
 _LONGEST_NAME = 480
@@ -90,7 +90,7 @@ def find_sources(spec: PrepareSpec) -> tuple[list[Source], list[tuple[Path, Imag
         index, count = spec.shard
         sources = sources[(index - 1) * len(sources) // count : index * len(sources) // count]
         if not sources:
-            raise RFDNError(f'shard {index}/{count} is empty: there are only {len(found)} images: take fewer shards')
+            raise RFDNError(f'shard {index}/{count} is empty, of {counted(len(found), "image")}: take fewer shards')
     return sources, others
 
 

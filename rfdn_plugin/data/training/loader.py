@@ -23,10 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
+from rfdn_plugin.data.workers import uninterrupted
+
 if TYPE_CHECKING:
     from rfdn_plugin.data.training.dataset import EpochSampler
 
 
+STOPPING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+"""The signals that a terminal or SLURM sends to a training and all its processes; Windows has no SIGHUP."""
 WORKER_GRACE_SECONDS = 5
 """How long a worker may take to leave by itself after the training has said that it is over."""
 
@@ -99,11 +103,14 @@ class _Loader:
             self._say_over.send_bytes(b'over')
         self.close()
 
-    def _read_ahead(self, batches: Iterable) -> Iterator[dict[str, Any]]:
+    def _read_ahead(self, loader: DataLoader) -> Iterator[dict[str, Any]]:
         """Its batches; those of workers are fetched by a thread."""
         self.close()
-        if not self._loader.num_workers:  # what it reads in this process draws random numbers that others draw too
-            return iter(batches)
+        if not loader.num_workers:  # what it reads in this process draws random numbers that others draw too
+            return DataLoader.__iter__(loader)
+        # Under torchrun a worker is a new interpreter: for seconds a signal to the whole group would end it.
+        with uninterrupted(STOPPING):
+            batches = DataLoader.__iter__(loader)
         self._ahead = ReadAhead(batches)
         return self._ahead
 
@@ -124,9 +131,10 @@ def _start_worker(start: Callable[[int], None] | None, is_over: connection.Conne
     """
     if start is not None:
         start(number)
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for stopping in STOPPING:
+        signal.signal(stopping, signal.SIG_IGN)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_end_in_time, args=(is_over,), daemon=True, name='end with the training').start()
 
 
@@ -152,7 +160,7 @@ class LateLoader(_Loader):
         return len(self._loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield from self._read_ahead(DataLoader.__iter__(self._loader))
+        yield from self._read_ahead(self._loader)
 
 
 class ContinuousLoader(_Loader):

@@ -13,6 +13,7 @@ from rfdn_plugin.data.images import DecodedImage, decode_image, find_images, rea
 from rfdn_plugin.data.lmdb import META_FILE, Shape, is_lmdb, read_meta_info, reading
 from rfdn_plugin.data.verify.findings import Finding
 from rfdn_plugin.utils.errors import RFDNError
+from rfdn_plugin.utils.text import counted
 
 Contents = tuple[dict[str, Shape | None] | None, list[Finding]]
 """For each entry its shape where the place tells it, None where it cannot be read at all; and what is wrong with the list."""
@@ -38,7 +39,7 @@ class Database:
             add('unreadable', detail=str(error))
             return None, findings
         if not (self.path / META_FILE).is_file():
-            add('no-meta', detail=f'{len(present)} entries')
+            add('no-meta', detail=counted(len(present), 'entry', 'entries'))
             return None, findings
         meta = read_meta_info(self.path)
         for number, line in meta.bad_lines:

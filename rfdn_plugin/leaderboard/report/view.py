@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from rfdn_plugin.leaderboard.measure.complexity import MULTI_ADDS_NOTE
 from rfdn_plugin.leaderboard.measure.significance import FEW_IMAGES
+from rfdn_plugin.utils.text import counted
 
 Row = dict[str, Any]
 
@@ -162,8 +163,10 @@ def _notes(board: dict[str, Any], rows: Sequence[Row], scale: int, sets: Sequenc
         for info in infos:
             text = info['lr']
             if not info['lr_is_matlab']:
-                text += f' ({info["lr_different_images"]} images, by {info["lr_difference"]:.2f} grey levels)'
-            sources.setdefault(text, []).append(f'{info["name"]} ({info["images"]} images)')
+                text += (
+                    f' ({counted(info["lr_different_images"], "image")}, by {info["lr_difference"]:.2f} grey levels)'
+                )
+            sources.setdefault(text, []).append(f'{info["name"]} ({counted(info["images"], "image")})')
         notes.append('LR: ' + '; '.join(f'{", ".join(names)}: {source}' for source, names in sources.items()) + '.')
         grey = [f'{info["name"]}/{name}' for info in infos for name in info['grey']]
         if grey:

@@ -15,7 +15,7 @@ from rfdn_plugin.data.images import DecodedImage, ImageError, decode_image, find
 from rfdn_plugin.data.lmdb import is_lmdb, reading, shapes_of
 from rfdn_plugin.utils.errors import RFDNError
 from rfdn_plugin.utils.progress import progress
-from rfdn_plugin.utils.text import some_of
+from rfdn_plugin.utils.text import counted, some_of
 from rfdn_plugin.weights.card import card_of
 from rfdn_plugin.weights.convert import layout_for, write_weights
 from rfdn_plugin.weights.identify import Identity
@@ -143,7 +143,7 @@ def transfer(
             raise RFDNError(
                 str(error).rstrip('.') + ''.join(f'; {line}' for line in images.left_out()) + '.'
             ) from error
-        source = f'{result.images} images of {images.source.name}, ridge {ridge:g}'
+        source = f'{counted(result.images, "image")} of {images.source.name}, ridge {ridge:g}'
         how = f'solved by least squares from {source}' if result.used else f'{how}; a fit from {source} was no better'
         for line in images.left_out():
             print(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import time
 
@@ -13,7 +14,7 @@ import torch
 from helpers.datasets import options
 
 from rfdn_plugin.data.training.dataset import EpochSampler, FastPairedImageDataset
-from rfdn_plugin.data.training.loader import ContinuousLoader, LateLoader, ReadAhead
+from rfdn_plugin.data.training.loader import STOPPING, ContinuousLoader, LateLoader, ReadAhead
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -43,6 +44,22 @@ def epoch_of(loader, sampler: EpochSampler, epoch: int) -> list[dict]:
 def assert_same(first: list[dict], second: list[dict]) -> None:
     assert len(first) == len(second) > 0
     assert all(torch.equal(one['lq'], other['lq']) for one, other in zip(first, second, strict=True))
+
+
+def signalled(_: int) -> None:
+    """The start of a worker that is a new interpreter, as under torchrun, and gets the signals of its whole group."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize('kind', [ContinuousLoader, LateLoader])
+def test_signals_to_the_group_do_not_end_workers_that_are_starting(data, kind):
+    loader = stock(data, 1)
+    loader.worker_init_fn = signalled
+    made = ContinuousLoader(loader, loader.sampler) if kind is ContinuousLoader else LateLoader(loader)
+    assert len(epoch_of(made, loader.sampler, 0)) == len(loader)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(STOPPING)
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2])

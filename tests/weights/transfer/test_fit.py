@@ -276,8 +276,8 @@ def test_the_command_keeps_what_a_fit_does_not_better(weights: Path, tmp_path: P
     output = tmp_path / 'o.pth'
     arguments = ['--to-scale', '2', '--fit', str(tmp_path / 'noise'), '--ridge', '1e-9', '-o', str(output)]
     assert main(['transfer', '--weights', str(weights), *arguments]) == 0
-    assert 'not fitted: from 1 images' in capsys.readouterr().out
-    assert read_checkpoint(output).metadata['upsampler'].startswith('resampled from x4; a fit from 1 images of noise')
+    assert 'not fitted: from 1 image, ' in capsys.readouterr().out
+    assert read_checkpoint(output).metadata['upsampler'].startswith('resampled from x4; a fit from 1 image of noise')
 
 
 @pytest.mark.slow
