@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from rfdn_plugin.cli.arguments import (
@@ -34,7 +35,8 @@ def _inspect(parser: argparse.ArgumentParser) -> Action:
         from rfdn_plugin.weights.inspect import as_lines, inspect_weights
 
         report = inspect_weights(args.weights, **network_overrides(args))
-        print_json(report) if args.json else print('\n'.join(as_lines(report)))
+        width = shutil.get_terminal_size((120, 24)).columns
+        print_json(report) if args.json else print('\n'.join(as_lines(report, width)))
 
     return run
 

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--debug', dest='basicsr_debug', action='store_true', help="BasicSR's short run named debug_..."
     )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='ignored: torchrun says it otherwise')
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help='ignored: torchrun gives it in the environment'
+    )
     parser.add_argument(
         '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help='set options, as in train:total_iter=1000'
     )

@@ -39,7 +39,7 @@ NETWORK_FILE_SYSTEMS = (
 EXTRAS = {
     'isal': ('fast', 'faster PNG writing in rfdn prepare'),
     'onnxruntime': ('onnx', 'ONNX files in rfdn upscale, export and leaderboard'),
-    'openvino': ('openvino', 'the fastest backend on most processors'),
+    'openvino': ('openvino', 'a faster backend, and int8 models'),
     'ncnn': ('ncnn', 'ncnn models, which upscayl and phones run'),
     'spandrel': ('spandrel', 'networks of other projects'),
     'tensorboard': ('tensorboard', 'use_tb_logger in option files'),
@@ -55,6 +55,12 @@ PROCESSOR_FEATURES = {
     'avx_vnni': ('AVX-VNNI', _INT8),
     'amx_bf16': ('AMX BF16', _BF16),
     'amx_int8': ('AMX INT8', _INT8),
+}
+# What it means where none of these is there (measured with AVX2 alone: docs/deployment.md).
+_WITHOUT = {
+    ('avx2',): 'fp32 convolutions are slow',
+    ('avx512_bf16', 'amx_bf16'): '`train.precision: auto` is fp32, `rfdn upscale --precision bf16` is slower than fp32',
+    ('avx512_vnni', 'avx_vnni', 'amx_int8'): 'int8 models of `rfdn export` are hardly faster than fp32',
 }
 
 
@@ -205,13 +211,11 @@ def check_processor() -> list[Finding]:
     flags = processor_flags()
     if not flags:
         return [Finding('processor', 'note', f'{platform.machine()}: its instruction sets cannot be read here')]
-    return [
-        Finding('processor', 'ok', f'{name}: used by {use}')
-        if flag in flags
-        else Finding('processor', 'note', f'no {name}: nothing gained by {use}')
-        for flag, (name, use) in PROCESSOR_FEATURES.items()
-        if flag in flags or flag in ('avx2', 'avx512_bf16', 'avx512_vnni')
+    there = [f'{name}: used by {use}' for flag, (name, use) in PROCESSOR_FEATURES.items() if flag in flags]
+    missing = [
+        f'no {PROCESSOR_FEATURES[units[0]][0]}: {text}' for units, text in _WITHOUT.items() if not flags & set(units)
     ]
+    return [Finding('processor', state, text) for state, texts in (('ok', there), ('note', missing)) for text in texts]
 
 
 def check_extras() -> list[Finding]:

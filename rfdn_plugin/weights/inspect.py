@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import Any
 
 import torch
@@ -64,15 +65,16 @@ def inspect_weights(path: Path, *, param_key: str | None = None, **named: Any) -
     return report
 
 
-def as_lines(report: dict[str, Any]) -> list[str]:
-    """The report for a terminal: a name and a value a line."""
+def as_lines(report: dict[str, Any], width: int = 120) -> list[str]:
+    """The report for a terminal of that many columns: a name and a value a line, wrapped where it is longer."""
+    wrapped = TextWrapper(width, subsequent_indent='    ', break_long_words=False, break_on_hyphens=False)
     lines = []
     for name, value in report.items():
         if value in ('', {}, None):
             continue
         if isinstance(value, dict):
             lines.append(f'{name}:')
-            lines += [f'  {key}: {_short(item)}' for key, item in value.items()]
+            lines += [line for key, item in value.items() for line in wrapped.wrap(f'  {key}: {_short(item)}')]
         else:
             lines.append(f'{name}: {", ".join(value) if isinstance(value, list) else value}')
     return lines

@@ -124,12 +124,15 @@ def test_a_full_disk(tmp_path: Path):
     assert finding.state == 'problem' and finding.cure.startswith('make room')
 
 
-@pytest.mark.parametrize('flags', [{'avx2', 'avx512_bf16'}, {'avx2'}, set()])
+@pytest.mark.parametrize('flags', [{'avx2', 'avx512_bf16'}, {'avx2', 'avx_vnni'}, {'avx2'}, set()])
 def test_the_processor(monkeypatch: pytest.MonkeyPatch, flags: set[str]):
+    """What is there has its use; what is missing, and nothing like it is there, what that means."""
     monkeypatch.setattr(installation, 'processor_flags', lambda: flags)
-    found = {finding.text for finding in installation.check_processor() if finding.state == 'ok'}
-    assert len(found) == len(flags)
-    assert ('avx512_bf16' in flags) == any('precision bf16' in text for text in found)
+    texts = {state: [f.text for f in installation.check_processor() if f.state == state] for state in ('ok', 'note')}
+    assert len(texts['ok']) == len(flags)
+    for flag, word in {'avx512_bf16': 'precision bf16', 'avx_vnni': 'int8'}.items():
+        assert (flag in flags) == any(word in text for text in texts['ok'])
+        assert (bool(flags) and flag not in flags) == any(word in text for text in texts['note'])
 
 
 @pytest.mark.parametrize('name', installation.EXTRAS)

@@ -22,3 +22,11 @@ def test_a_lookalike_is_described_with_the_reason(data_root, capsys: pytest.Capt
     assert main(['inspect', str(data_root / 'weights/lookalikes/team25_frfdn.pth')]) == 0
     out = capsys.readouterr().out
     assert 'unknown: ' in out and 'B1.c2_r.weight' in out and 'network: ' not in out and 'parameters: 376432' in out
+
+
+def test_lines_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert main(['inspect', 'zoo:RFDN_x2']) == 0
+    card = capsys.readouterr().out.split('metadata:')[1].splitlines()
+    assert all(len(line) <= 80 or line.count(' ') == 3 for line in card)  # a checksum stays whole
+    assert any(line.endswith(' characters)') for line in card)
