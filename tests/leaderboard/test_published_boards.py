@@ -47,6 +47,7 @@ def test_a_board_without_data(name: str, tmp_path: Path, monkeypatch, capsys):
     assert sets - hidden == heads - {'Entry', 'Params', 'M-adds'}  # no column is cut
     work = {'history': 'Multi-adds', 'ntire_history': 'NTIRE FLOPs'}[name]  # the one that is known
     assert work.replace('Multi', 'M') in heads | hidden and re.search(rf'^\| Entry \| Params \| {work} \|', text, re.M)
+    assert f'>{work}</button>' in page and ('<h3>Cost' in page) == ('| Cost |' in text) == (name == 'ntire_history')
     assert not re.search(r'^\| :--.*\n\n', text, re.M)  # no table without rows
     shown = [next(iter(row['sets'][name].values())) for row in rows for name in row['sets'] if name not in hidden]
     assert all(f'{psnr:.2f}' in table for psnr in shown)

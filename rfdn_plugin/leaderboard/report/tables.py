@@ -180,7 +180,7 @@ def _markdown_quality_table(view: v.ScaleView) -> str:
 def _markdown_costs(view: v.ScaleView) -> str:
     titles, rows = view.costs()
     if len(titles) < 3:  # parameters and multi-adds stand in the table above
-        return ''
+        return _markdown_list(view.cost_notes)
     lines = [[_markdown_name(row), *(cell.text for cell in cells)] for row, cells in rows]
     table = _markdown_table(['Cost', *titles], lines)
     return f'{table}\n\n{_markdown_list(view.cost_notes)}'
