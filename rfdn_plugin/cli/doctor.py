@@ -69,7 +69,7 @@ def check_options(path: Path, options: Mapping[str, Any], gpus: int) -> list[Fin
 
 _GPU_ONLY = (
     (('datasets', 'train', 'prefetch_mode'), 'cuda', 'cpu, or ~'),
-    (('train', 'precision'), 'fp16', 'auto, bf16 or fp32'),
+    (('train', 'precision'), 'fp16', 'auto or fp32'),
     (('device',), 'cuda', 'auto'),
 )
 

@@ -64,7 +64,9 @@ def _export(parser: argparse.ArgumentParser) -> Action:
             return
         for backend, differences in result.differences.items():
             told = ', '.join(f'{height}x{width} {value:.1e}' for (height, width), value in differences.items())
-            print(f'{backend} differs from the network by at most (grey levels): {told}')
+            computed = result.computed[backend]
+            here = '' if computed == args.precision else f', which computes it in {computed} here,'
+            print(f'{backend}{here} differs from the network by at most (grey levels): {told}')
         if result.quantised is not None:
             print(_told(result.quantised))
         size = sum(path.stat().st_size for path in result.paths) / 1e6
@@ -79,7 +81,7 @@ def _print_json(result: Exported) -> None:
         backend: {f'{height}x{width}': value for (height, width), value in differences.items()}
         for backend, differences in result.differences.items()
     }
-    content = {'paths': result.paths, 'card': result.card, 'grey_levels': by_size}
+    content = {'paths': result.paths, 'card': result.card, 'grey_levels': by_size, 'computed_in': result.computed}
     if (quantised := result.quantised) is not None:
         content['int8'] = {name: getattr(quantised, name) for name in ('layers', 'share', 'psnr', 'images')}
     print_json(content)

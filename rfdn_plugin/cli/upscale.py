@@ -106,6 +106,7 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
     from rfdn_plugin.deploy.record import Record
     from rfdn_plugin.deploy.upscale import Upscaler
     from rfdn_plugin.utils.files import model_digest
+    from rfdn_plugin.utils.machine import slow_bf16
     from rfdn_plugin.utils.version import __version__
     from rfdn_plugin.weights.loading import build_network, identify_file
 
@@ -137,6 +138,8 @@ def _run(args: argparse.Namespace, jobs: Jobs, settings: dict) -> Outcome:
         **({} if isinstance(model, nn.Module) else {'img_range': args.img_range}),
     )
     _check_scale(args, upscaler.scale)
+    if (upscaler.form.precision, upscaler.form.backend) == ('bf16', 'torch') and (slow := slow_bf16(args.device)):
+        print(f'rfdn upscale: note: --precision bf16 is {slow}: take auto.', file=sys.stderr)
     record = Record(
         args.output,
         {

@@ -72,12 +72,14 @@ class Exported:
         paths: The files.
         card: What the model says of itself.
         differences: By backend and size, the largest difference from the network in grey levels.
+        computed: By backend, the precision that it was compared in: this processor may not have that of the model.
         quantised: Of an int8 model, which layers are and what it costs.
     """
 
     paths: list[Path]
     card: dict[str, str]
     differences: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
+    computed: dict[str, str] = field(default_factory=dict)
     quantised: Quantised | None = None
 
 
@@ -138,14 +140,16 @@ def export(
             save(quantised.model, model, card, half=False)
         else:
             model = _WRITERS[format](network, files[0], card, precision, clamp)
-        differences = {
-            name: compare(build_network(identity), _open(model, name, precision), precision, clamp) for name in runtimes
-        }
+        differences, computed = {}, {}
+        for name in runtimes:
+            runner = _open(model, name, precision)
+            differences[name] = compare(build_network(identity), runner, precision, clamp)
+            computed[name] = runner.precision
         # The weights first: a model that is there is whole.
         for made, target in reversed(list(zip(files, paths, strict=True))):
             with atomic_write(target) as stream:
                 stream.write(made.read_bytes())
-    return Exported(paths, card, differences, quantised)
+    return Exported(paths, card, differences, computed, quantised)
 
 
 def export_card(identity: Identity, *, precision: str, clamp: bool) -> dict[str, str]:

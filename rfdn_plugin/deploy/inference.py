@@ -261,10 +261,10 @@ def inference_form(
     if precision == 'auto':
         precision = 'fp32'
     if precision not in PRECISIONS:
-        cure = (
-            ' Export the weights with rfdn export --precision int8 and take that model.' if precision == 'int8' else ''
-        )
-        raise RFDNError(f'precision {precision!r}: PyTorch computes in {" or ".join(PRECISIONS)}.{cure}')
+        cure = 'take one of these'
+        if precision in ('fp16', 'int8'):
+            cure += f', or export the weights with rfdn export --precision {precision} and take that model'
+        raise RFDNError(f'precision {precision!r}: PyTorch computes in {" or ".join(PRECISIONS)}: {cure}.')
     if not isinstance(network, RFDN | IMDN):
         return PlainForm(network, precision=precision, device=device)
     form = InferenceForm(network, precision=precision, device=device)

@@ -53,7 +53,12 @@ def test_export(capsys: pytest.CaptureFixture):
 
     _print_json(Exported([Path('m.onnx')], {'upscale': '2'}, {'onnxruntime': {(15, 20): 0.01}}))
     exported = json.loads(capsys.readouterr().out)
-    assert exported == {'paths': ['m.onnx'], 'card': {'upscale': '2'}, 'grey_levels': {'onnxruntime': {'15x20': 0.01}}}
+    assert exported == {
+        'paths': ['m.onnx'],
+        'card': {'upscale': '2'},
+        'grey_levels': {'onnxruntime': {'15x20': 0.01}},
+        'computed_in': {},
+    }
 
 
 @pytest.mark.parametrize('words', ['inspect zoo:RFDN_x2', 'list --zoo', 'options list'])

@@ -105,13 +105,16 @@ def test_sizes_fixed_by_a_runtime_change_nothing(size: tuple[int, int]) -> None:
         if precision in ('fp16', 'bf16')
     ],
 )
-def test_sixteen_bits(format: str, precision: str, tmp_path: Path) -> None:
+def test_sixteen_bits(format: str, precision: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     require(format)
     weights, network = small_weights(tmp_path, 'E_RFDN', img_range=255.0, interpolation_start=True)
     whole, half = (tmp_path / f'{name}{export.FORMATS[format].suffixes[0]}' for name in ('whole', 'half'))
     assert exit_code(weights, whole) == 0
     assert exit_code(weights, half, '--precision', precision) == 0
+    said = capsys.readouterr().out
     for runner in runners(half):
+        where = '' if runner.precision == precision else f', which computes it in {runner.precision} here,'
+        assert f'{runner.backend}{where} differs from' in said or half.suffix == '.pt2'
         x = noise(1, 20, 24)
         assert abs(runner(x) - outputs_of(network, x)).max() < 16 * GREY_LEVEL
         if half.suffix != '.pt2' and runner.backend == export.FORMATS[format].backends[0]:

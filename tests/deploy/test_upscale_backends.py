@@ -18,6 +18,7 @@ from rfdn_plugin.deploy import choice, memory
 from rfdn_plugin.deploy.choice import RunnerForm, fastest, open_form
 from rfdn_plugin.deploy.inference import InferenceForm
 from rfdn_plugin.deploy.upscale import Upscaler
+from rfdn_plugin.utils import machine
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -125,9 +126,21 @@ def test_memory_that_a_runtime_needs_is_known_for_our_networks(network):
         assert RunnerForm(edited).num_feat is None
 
 
+@pytest.mark.parametrize(('flags', 'is_slow'), [({'avx2'}, True), ({'avx2', 'avx512_bf16'}, False)])
+def test_bf16_that_the_processor_emulates_is_told(flags, is_slow, zoo, tmp_path: Path, monkeypatch, capsys):
+    import cv2
+
+    monkeypatch.setattr(machine, 'processor_flags', lambda: flags)
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 8, 3), np.uint8))
+    words = ['upscale', str(tmp_path / 'a.png'), '-o', str(tmp_path / 'out'), '--precision', 'bf16']
+    assert main(words) == 0
+    assert ('--precision bf16 is many times slower than fp32' in capsys.readouterr().err) == is_slow
+
+
 def test_precisions_and_devices(network):
-    with pytest.raises(RFDNError, match='fp32 or bf16'):
-        open_form(network, precision='int8')
+    for precision in ('fp16', 'int8'):
+        with pytest.raises(RFDNError, match=f'take one of these, or .* --precision {precision} and take that'):
+            open_form(network, precision=precision)
     with pytest.raises(RFDNError, match='leave --device out'):
         open_form(network, backend='onnxruntime', device='cuda')
     with pytest.raises(RFDNError, match='no backend'):

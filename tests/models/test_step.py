@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.models import build
 
+from rfdn_plugin.models.step import Speed
 from rfdn_plugin.utils import machine
 
 BATCH = 6
@@ -109,6 +110,17 @@ def test_the_precision_is_left_to_the_processor_and_said(settings, caplog, monke
     assert f'{chosen} (auto: ' in line and reason in line
     assert model.speed.precision == chosen
     assert trained(model, 2) == trained(fresh(settings, precision=chosen), 2)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'is_slow'), [({'avx2', 'avx512f'}, True), ({'avx512_bf16'}, False), ({'amx_bf16'}, False), (set(), False)]
+)
+def test_bf16_that_is_emulated_is_done_and_said_to_be_slow(settings, monkeypatch, flags, is_slow):
+    """Where the instruction sets cannot be read nothing is said."""
+    monkeypatch.setattr(machine, 'processor_flags', lambda: flags)
+    said = Speed.of({'precision': 'bf16'}).describe(fresh(settings).optimizer_g, torch.device('cpu'))
+    assert 'bf16' in said and ('slower than fp32 on this processor' in said) == is_slow
+    assert Speed.of({'precision': 'fp32'}).reason == ''
 
 
 def test_without_being_asked_the_precision_is_fp32(settings, monkeypatch):

@@ -25,9 +25,10 @@ from rfdn_plugin.training.preflight.datasets import (
 )
 from rfdn_plugin.training.preflight.decoding import check_decodes
 from rfdn_plugin.training.preflight.evaluation import check_set, check_singles
-from rfdn_plugin.training.preflight.findings import Findings
+from rfdn_plugin.training.preflight.findings import Findings, Note
 from rfdn_plugin.training.preflight.resuming import check_same_network, find_start
 from rfdn_plugin.training.preflight.weights import check_weights
+from rfdn_plugin.utils.machine import slow_bf16
 
 if TYPE_CHECKING:
     from torch import nn
@@ -159,7 +160,9 @@ def _check_devices(options: dict[str, Any]) -> list[str]:
     if on_cpu and (options['datasets'].get('train') or {}).get('prefetch_mode') == 'cuda':
         problems.append('datasets.train.prefetch_mode: cuda needs a GPU, and none is used: take cpu, or ~.')
     if on_cpu and train.get('precision') == 'fp16':
-        problems.append('train.precision: fp16 needs a GPU: take bf16, or fp32.')
+        problems.append('train.precision: fp16 needs a GPU: take auto, or fp32.')
+    if on_cpu and train.get('precision') == 'bf16' and (slow := slow_bf16('cpu')):
+        problems.append(Note(f'train.precision: bf16 is {slow}: take auto.'))
     if on_cpu and train.get('compile') and not any(map(shutil.which, (os.environ.get('CXX', 'g++'), 'clang++'))):
         problems.append(
             'train.compile: torch.compile needs a C++ compiler on a CPU, none is on PATH: install g++, or false.'

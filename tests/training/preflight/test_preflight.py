@@ -15,6 +15,7 @@ from rfdn_plugin.options.load import load_training_options
 from rfdn_plugin.training import preflight
 from rfdn_plugin.training.preflight import resources
 from rfdn_plugin.training.preflight.findings import Note
+from rfdn_plugin.utils import machine
 
 Usage = namedtuple('Usage', 'total used free')
 
@@ -126,7 +127,7 @@ def test_the_estimate_of_the_memory_is_what_the_backward_pass_keeps(tiny_data, p
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'train:precision': 'fp16'}, ['train.precision', 'fp16 needs a GPU', 'bf16']),
+        ({'train:precision': 'fp16'}, ['train.precision', 'fp16 needs a GPU', 'take auto']),
         ({'logger:use_tb_logger': 'true'}, ['logger.use_tb_logger', 'tensorboard is not installed']),
         (
             {'logger:use_tb_logger': 'true', 'logger:wandb:project': 'x'},
@@ -238,3 +239,12 @@ def test_what_another_package_does_not_tell_is_not_estimated(monkeypatch):
     options = {'datasets': {'train': section}, 'scale': 2, 'train': {}, 'network_g': {'type': 'NotOnMeta'}}
     (note,) = resources.check_memory(options, NotOnMeta(), 0)
     assert isinstance(note, Note) and 'could not be estimated' in note
+
+
+@pytest.mark.parametrize(('flags', 'told'), [({'avx2'}, 1), ({'avx2', 'avx512_bf16'}, 0), (set(), 0)])
+def test_bf16_that_the_processor_emulates_is_a_note(flags: set[str], told: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, 'processor_flags', lambda: flags)
+    lines = preflight._check_devices(
+        {'num_gpu': 0, 'model_type': 'RFDNModel', 'datasets': {}, 'train': {'precision': 'bf16'}}
+    )
+    assert len(lines) == told and all(isinstance(line, Note) and line.endswith(': take auto.') for line in lines)
