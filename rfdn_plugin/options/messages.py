@@ -58,7 +58,10 @@ def _describe(problem: Any, place: Sequence[str | int], siblings: Sequence[str])
         message, shown = problem['msg'].removeprefix('Value error, '), ''
     else:
         message = problem['msg'][0].lower() + problem['msg'][1:]
-        shown = '' if isinstance(given, dict | list) else f', not {given!r}'
+        shown = '' if isinstance(given, dict | list) else f', not {"~" if given is None else repr(given)}'
+    if kind in ('model_type', 'model_attributes_type', 'dict_type'):
+        message = 'must be a section with keys of its own'  # pydantic names a class of ours
+        shown += ': give them, or leave the section out' if given is None else ''
     return f'{where}: {message}{shown}.' if where else f'{message}{shown}.'
 
 

@@ -74,6 +74,9 @@ def apply_overrides(options: dict, overrides: Sequence[str]) -> None:
         *parents, leaf = (key.strip() for key in keys.split(':'))
         if not equals or not leaf:
             raise RFDNError(f'--force_yml {entry}: write SECTION:KEY=VALUE, for example train:total_iter=1000.')
+        if '.' in keys.partition(':')[0]:
+            right = keys.strip().replace('.', ':')
+            raise RFDNError(f'--force_yml {entry}: the parts of a key are joined by colons: {right}={value.strip()}.')
         section = options
         for depth, key in enumerate(parents):
             where = ':'.join(parents[: depth + 1])

@@ -335,6 +335,12 @@ def test_a_missing_file():
     [
         ('trian:total_iter=1', ['no section trian', 'did you mean train']),
         ('train', ['SECTION:KEY=VALUE']),
+        ('train.total_iter=5', ['joined by colons: train:total_iter=5']),
+        ('datasets.train:gt_size = 64', ['joined by colons: datasets:train:gt_size=64']),
+        ('datasets:val=~', ['datasets.val: must be a section with keys of its own, not ~: give them, or leave']),
+        ('val=5', ['val: must be a section with keys of its own, not 5.']),
+        ('train:optim_g=~', ['train.optim_g: ', 'not ~']),
+        ('train:optim_g:lr=~', ['train.optim_g.lr: ', 'not ~']),
         ('train:optim_g:betas:0=0.8', ['train:optim_g:betas is a list, no section', 'train:optim_g:betas=...']),
         ('train:total_iter:x=1', ['train:total_iter is 1000000, one value, no section']),
         ('train:optim_h:lr=1', ['no section train:optim_h', 'did you mean optim_g']),
