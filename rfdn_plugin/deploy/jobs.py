@@ -62,9 +62,11 @@ def find_jobs(inputs: Sequence[str], folder: Path, format: str) -> Jobs:
         format: A key of `writing.SUFFIXES`.
 
     Raises:
-        UsageError: An input does not exist, is a video, or is the folder for the results; there is no image at all; two
-            images would have one result; or a result would replace an image that is upscaled.
+        UsageError: An input does not exist, is a video, or is the folder for the results; that is named like an image;
+            there is no image at all; two images would have one result; or a result would replace an image that is upscaled.
     """
+    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
+        raise UsageError(f'-o {folder}: results have the names of their images: name a folder for them.')
     found = Jobs([])
     sources: dict[Path, Path] = {}  # the image, and its result
     for path, relative in _files(inputs, folder, found.ignored):

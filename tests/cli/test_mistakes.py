@@ -20,6 +20,7 @@ MISTAKES = {
     'upscale empty -o big': ['no images in empty', 'name images'],
     'upscale data.lmdb -o big': ['data.lmdb is an LMDB', 'folder of images'],
     'upscale photo.png -o photo.png': ['photo.png', 'name another place'],
+    'upscale photo.png -o large.PNG': ['-o large.PNG', 'name a folder'],
     'upscale photo.png -o big --weights x4.safetensors --scale 2': [
         '--scale 2',
         'x4.safetensors is of x4',

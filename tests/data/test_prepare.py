@@ -598,12 +598,14 @@ def test_what_cannot_be_merged_is_refused(photographs, tmp_path):
     prepare(spec_for(photographs, tmp_path / 'whole', scales=(2,)), quiet)
     prepare(spec_for(photographs, tmp_path / 'bmp', scales=(2,), encoding='bmp'), quiet)
     prepare(spec_for(photographs, tmp_path / 'x3', scales=(3,)), quiet)
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'copy')
     out = tmp_path / 'out'
     for folders, message in (
         (shards[:2], 'every shard of the set is needed'),
         ([shards[0], *shards], 'every shard of the set is needed'),
         ([tmp_path / 'whole', *shards], 'is not a shard'),
-        ([tmp_path / 'whole', tmp_path / 'whole'], 'key 0001 is in'),
+        ([tmp_path / 'whole', tmp_path / 'bmp/../whole'], 'whole is given twice'),
+        ([tmp_path / 'whole', tmp_path / 'copy'], 'key 0001 is in'),
         ([tmp_path / 'whole', tmp_path / 'bmp'], 'other settings .* encoding|encoding'),
         ([tmp_path / 'whole', tmp_path / 'x3'], 'has scales'),
         ([tmp_path], 'holds no HR database'),

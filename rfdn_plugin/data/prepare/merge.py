@@ -123,7 +123,10 @@ def _in_order(parts: list[_Part]) -> list[_Part]:
 
 def _refuse_equal_keys(parts: list[_Part]) -> None:
     owners: dict[str, Path] = {}
+    folders = [part.folder.resolve() for part in parts]
     for part in parts:
+        if folders.count(part.folder.resolve()) > 1:
+            raise RFDNError(f'{part.folder} is given twice: name each folder once')
         for record in part.records:
             if 'key' in record and owners.setdefault(record['key'], part.folder) is not part.folder:
                 raise RFDNError(
