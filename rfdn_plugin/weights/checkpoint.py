@@ -183,7 +183,9 @@ def _is_wrapper(content: Any, key: str) -> bool:
     if not isinstance(inner, Mapping):
         return False
     has_weights = any(tensor.dim() > 1 for tensor in _tensors_of(inner).values())
-    return has_weights or any(_is_wrapper(inner, k) for k in WRAPPERS)
+    if has_weights or any(_is_wrapper(inner, k) for k in WRAPPERS):
+        return True
+    return key in WRAPPERS and len(_other_wrappers(inner)) == 1
 
 
 def _tensors_of(mapping: Mapping) -> dict[str, Tensor]:

@@ -168,6 +168,12 @@ def test_the_only_key_with_weights_is_taken_whatever_it_is_called(tmp_path: Path
     assert equal(dict(loaded.state_dict()), dict(network.state_dict()))
 
 
+@pytest.mark.parametrize('inner', ['net_g', 'backbone', 'state_dict'])
+def test_the_only_key_with_weights_below_a_known_one_is_taken(tmp_path: Path, network, inner: str):
+    torch.save({'model': {inner: network.state_dict(), 'step': 5}, 'epoch': 1}, tmp_path / 'w.pth')
+    assert equal(read_checkpoint(tmp_path / 'w.pth').tensors, dict(network.state_dict()))
+
+
 def test_of_several_unknown_keys_one_is_to_be_named(tmp_path: Path, network):
     torch.save({'G': network.state_dict(), 'D': {'0.weight': torch.zeros(2, 2)}}, tmp_path / 'w.pth')
     with pytest.raises(RFDNError, match='name one of G, D'):

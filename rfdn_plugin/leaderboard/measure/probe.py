@@ -14,6 +14,8 @@ BELOW_BICUBIC = 1.0
 """A model that is so many dB below bicubic deserves a second look. A wrong range costs 6 dB, 2 to 3 below bicubic."""
 CLEARLY_BETTER = 2.0
 """By so many dB another range or order must be better to be named as the cause."""
+FLAT = 60.0
+"""Of an image that bicubic enlarges to so many dB and more (a black one: infinitely many) nothing can be said."""
 
 
 def suspicion(entry: Entry, image: SetImage, device: str = 'cpu') -> str | None:
@@ -34,7 +36,7 @@ def suspicion(entry: Entry, image: SetImage, device: str = 'cpu') -> str | None:
     if isinstance(entry.options, ImagesEntry) and (order := _colour_order(reference, predictor(image))):
         return f'{where}: {order}'
     own, baseline = psnr(predictor), psnr(bicubic)
-    if own > baseline - BELOW_BICUBIC:
+    if baseline > FLAT or own > baseline - BELOW_BICUBIC:
         return None
     below = f'{where}: {own:.2f} dB, {baseline - own:.2f} below bicubic'
     if not entry.has_costs:

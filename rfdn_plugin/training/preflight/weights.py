@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WHERE = 'path.pretrain_network_g'
 BELOW_BICUBIC = 1.0
 """So many dB below bicubic a trained network never is; a wrong range costs 6, which is 2 to 3 below bicubic."""
+FLAT = 60.0
+"""Of an image that bicubic enlarges to so many dB and more nothing can be said: it is flat."""
 CLEARLY_BETTER = 2.0
 """By so many dB another setting must be better to be named."""
 OTHER_COLOURS = 0.02
@@ -107,6 +109,8 @@ def _probe(options: dict[str, Any], checkpoint: Checkpoint, net: nn.Module, usab
         own, bicubic = _psnr(net, sample), _psnr(None, sample)
     except Exception as error:  # another package's network may want other images: only a note depends on it
         yield Note(f'network_g: it could not be tried on an image ({describe(error)}).')
+        return
+    if bicubic > FLAT:
         return
     if own >= bicubic - BELOW_BICUBIC:
         exchanged = _psnr(lambda lr: net(lr.flip(1)).flip(1), sample)

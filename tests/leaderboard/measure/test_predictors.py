@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,9 @@ from torch import nn
 
 import rfdn_plugin  # noqa: F401
 from rfdn_plugin.leaderboard.measure.cache import Cache
+from rfdn_plugin.leaderboard.measure.entries import Entry
 from rfdn_plugin.leaderboard.measure.predictors import NetworkPredictor, bicubic, find_images
+from rfdn_plugin.leaderboard.measure.probe import suspicion
 from rfdn_plugin.leaderboard.measure.sets import SetImage, open_set
 from rfdn_plugin.leaderboard.options import SetOptions
 from rfdn_plugin.utils.errors import RFDNError
@@ -19,6 +24,16 @@ from rfdn_plugin.utils.errors import RFDNError
 def image_of(lr: np.ndarray, scale: int = 2) -> SetImage:
     tensor = torch.from_numpy(lr.transpose(2, 0, 1).astype(np.float32) / 255)
     return SetImage('Small', 'one', scale, tensor, np.zeros((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.uint8))
+
+
+@pytest.mark.parametrize('grey', [0, 77])
+def test_a_flat_image_raises_no_suspicion(grey: int):
+    """Bicubic gives it exactly: who gives it too is infinite less infinite dB below, who is a level off infinitely."""
+    image = image_of(np.full((24, 24, 3), grey, np.uint8))
+    image.hr[:] = grey
+    for off in (0, 1):
+        entry = SimpleNamespace(predictor=lambda _, off=off: lambda one: one.hr + off, options=None, has_costs=False)
+        assert suspicion(cast(Entry, entry), image) is None
 
 
 class Nearest(nn.Module):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from helpers import REPOSITORY
@@ -174,3 +176,19 @@ def test_images_that_cannot_be_read_cost_only_the_trial(tmp_path):
         sections = {'val': {'type': kind, 'name': 'Val', **roots}}
         found = list(weights._probe({**options, 'datasets': sections}, None, torch.nn.Identity(), ['val']))
         assert len(found) == notes and all(isinstance(one, Note) for one in found)
+
+
+def test_a_flat_image_says_nothing_of_weights(tmp_path):
+    """Bicubic gives it within 8 bits; a network that is a hundredth off is 40 dB below."""
+    for which, side in (('gt', 48), ('lq', 24)):
+        (tmp_path / which).mkdir()
+        cv2.imwrite(str(tmp_path / which / 'a.png'), np.full((side, side, 3), 77, np.uint8))
+    roots = {f'dataroot_{which}': str(tmp_path / which) for which in ('gt', 'lq')}
+    section = {'type': 'PairedImageDataset', 'name': 'Val', 'io_backend': {'type': 'disk'}, **roots}
+    options = {'network_g': {'type': 'AnotherNetwork'}, 'scale': 2, 'datasets': {'val': section}}
+
+    class Off(torch.nn.Module):
+        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+            return lr.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.01
+
+    assert list(weights._probe(options, None, Off(), ['val'])) == []
