@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -67,6 +68,10 @@ class StopSignals:
             signal.raise_signal(number)
         if self.first is None:
             self.first = number
+            if os.environ.get('RANK', '0') == '0':  # one speaks for all
+                text = f'{signal.Signals(number).name}: ends after this iteration and saves it; a third signal ends at once'
+                with contextlib.suppress(OSError):  # the terminal may be gone; print() may be what was interrupted
+                    os.write(2, f'\n{text}\n'.encode())
 
     def stop_requested(self, device: torch.device, iteration: int, together: bool) -> str | None:
         """The name of the signal that asked to leave; None without one.

@@ -50,6 +50,7 @@ def test_a_signal_to_the_group_saves_and_leaves_with_its_own_code(number, times,
     assert time.monotonic() - asked < 40  # nobody waits for a worker that waits for us
     log = (tmp_path / 'output.log').read_text()
     assert f'{number.name}: saved iteration' in log and 'Traceback' not in log
+    assert log.count(f'{number.name}: ends after this iteration') == 1  # by no worker
     assert len(states(tmp_path)) == 1 and states(tmp_path)[0] >= 3
 
 
@@ -75,6 +76,9 @@ def test_the_third_one_kills_what_hangs(third):
     program = HANGING.format(first=int(others[0]), second=int(others[1]), third=int(third))
     outcome = run_code(program, loaded=True)
     assert outcome.returncode == -third and 'alive' in outcome.stdout
+    assert (
+        outcome.stderr.count(f'{others[0].name}: ends after this iteration') == 1
+    )  # said at once: a step may take minutes
 
 
 def test_the_copies_that_torchrun_passes_on_are_not_counted():
