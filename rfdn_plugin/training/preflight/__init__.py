@@ -108,7 +108,7 @@ def _check_datasets(options: dict[str, Any], found: Findings) -> dict[str, _Imag
             if count is not None:
                 images[phase] = _Images(count)
             continue
-        pairs = found.search(where, find_pairs, where, dataset)
+        pairs = found.search(where, find_pairs, where, {**dataset, 'scale': scale})
         if pairs is None or (
             dataset['type'] != SINGLE and not found.run(where, check_sizes, where, dataset, pairs, scale)
         ):

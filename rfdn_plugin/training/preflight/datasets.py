@@ -103,7 +103,7 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
         if lacking
     ]
     if different:
-        cure = None if is_lmdb else _what_would_pair(hr, lr)
+        cure = None if is_lmdb else _what_would_pair(hr, lr, roots, dataset.get('scale'))
         differ = f'{roots["dataroot_gt"]} and {roots["dataroot_lq"]} differ'
         raise _UnusableError(f'{where}: {" and ".join(different)}: {cure or differ}.')
     if not hr:
@@ -118,7 +118,7 @@ def _find_pairs(where: str, dataset: dict[str, Any]) -> Pairs:
     return pairs
 
 
-def _what_would_pair(hr: Iterable[str], lr: Iterable[str]) -> str | None:
+def _what_would_pair(hr: Iterable[str], lr: Iterable[str], roots: dict[str, Path], wanted: int | None) -> str | None:
     """What to write or do where the files pair in a way that the option file does not name; None where they do not."""
     try:
         high, low = stems_of(hr), stems_of(lr)
@@ -127,6 +127,11 @@ def _what_would_pair(hr: Iterable[str], lr: Iterable[str]) -> str | None:
     for scale in (2, 3, 4, 8):
         pairing = pair_names(high, low, scale)
         if high and pairing.is_complete:
+            stem, name = next(iter(high.items()))
+            large = image_size(roots['dataroot_gt'] / name)
+            small = image_size(roots['dataroot_lq'] / low[pairing.lr_of[stem]])
+            if large and small and wanted and (true := round(large[0] / small[0])) != wanted:
+                return f'these LR are of scale {true}, the options have {wanted}: name the LR of that scale'
             if all(Path(name).suffix == Path(low[pairing.lr_of[stem]]).suffix for stem, name in high.items()):
                 return f"write filename_tmpl: '{pairing.template}'"
             return 'BasicSR pairs files of one type only: convert one of the two folders'

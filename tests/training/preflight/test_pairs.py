@@ -35,6 +35,13 @@ def test_the_template_that_would_pair_is_named(tmp_path, template):
     assert len(pairs) == 2 and not problems
 
 
+@pytest.mark.parametrize('template', ['{}x4', '{}_LR'])
+def test_a_template_that_pairs_the_lr_of_another_scale_is_no_cure(tmp_path, template):
+    make(tmp_path, template, side=12)
+    (problem,) = find_pairs('datasets.val', section(tmp_path))[1]
+    assert problem.endswith('these LR are of scale 4, the options have 2: name the LR of that scale.')
+
+
 def test_other_file_types_are_told(tmp_path):
     make(tmp_path, '{}', '.bmp')
     (problem,) = find_pairs('datasets.val', section(tmp_path))[1]
