@@ -271,12 +271,7 @@ COST_COLUMNS = [
     CostColumn('Convs', at('ntire', 'convs'), str, int),
     CostColumn('mmengine FLOPs', at('mmengine', 'flops'), _giga, int),
     CostColumn('mmengine acts', at('mmengine', 'activations'), _mega, int),
-    CostColumn(
-        'Latency, ms (p10–p90)',
-        at('latency_ms'),
-        '{0[median]:.1f} ({0[p10]:.1f}–{0[p90]:.1f})'.format,
-        itemgetter('median'),
-    ),
+    CostColumn('Latency, ms (p10–p90)', at('latency_ms'), _latency, itemgetter('median')),
     CostColumn(
         'Run by', lambda row: row if row.get('backend') else None, '{0[backend]} {0[precision]}'.format, lambda _: 0.0
     ),
@@ -285,9 +280,8 @@ COST_COLUMNS = [
         CostColumn(
             f'NTIRE {year} score',
             at('ntire_scores', year),
-            lambda found: ('{:.2f}' if found['complete'] else '({:.2f})').format(
-                found['score']
-            ),  # bracketed: without the runtime
+            # In brackets: without the runtime.
+            lambda found: ('{:.2f}' if found['complete'] else '({:.2f})').format(found['score']),
             itemgetter('score'),
         )
         for year in ('2024', '2025', '2026')
