@@ -182,3 +182,15 @@ def test_curves_of_a_resumed_run(tmp_path: Path):
     ]  # fmt: skip
     assert float(rows[-1]['hours']) == pytest.approx(1200 / 4 / 3600, abs=1e-4)
     assert Image.open(tmp_path / 'curve.png').size[0] > 500
+
+    # Elsewhere the logs are gone and the CSV is there; the loss of a last part by another one is on another scale.
+    (tmp_path / 'd.log').write_text(
+        'INFO: Loss [MSELoss] is created.\n' + line(100, '5e-4') + '\t # psnr: 36.8\tBest: 36.8 @ 100 iter\n'
+    )
+    result = run('curve.py', tmp_path / 'curve.csv', f'{tmp_path / "d.log"}@1200', '--out', tmp_path / 'longer')
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / 'longer.csv', newline='') as file:
+        longer = list(csv.DictReader(file))
+    assert [row.items() for row in longer[:-1]] == [row.items() for row in rows]
+    assert (longer[-1]['iteration'], longer[-1]['loss'], longer[-1]['psnr']) == ('1300', '', '36.8')
+    assert float(longer[-1]['hours']) == pytest.approx(1300 / 4 / 3600, abs=2e-4)

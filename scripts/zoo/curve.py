@@ -2,9 +2,10 @@
 
     python scripts/zoo/curve.py LOG[@START] [LOG[@START] ...] --out docs/zoo_RFDN_x2     # writes .csv and .png
 
-Logs are read in the order given. Where a resumed run repeats iterations, the later line counts. START is added to the
-iterations of a training that went on from the weights of another, and so counts from 0 again. Hours are those of the
-training steps alone, as the log gives them: without validation and without the time between two starts.
+Logs are read in the order given; where logs are gone, the .csv that this script wrote of them stands for them. Where a
+resumed run repeats iterations, the later line counts. START is added to the iterations of a training that went on from the
+weights of another, and so counts from 0 again. Hours are those of the training steps alone, as the log gives them: without
+validation and without the time between two starts. The loss of a part that was not trained by L1 is left out.
 """
 
 import argparse
@@ -24,12 +25,18 @@ def read(logs: list[tuple[Path, int]]) -> list[dict[str, float | None]]:
     """
     rows: dict[int, dict[str, float | None]] = {}
     for log, start in logs:
-        iteration = 0
+        if log.suffix == '.csv':
+            rows |= _written(log)
+            continue
+        iteration, by_l1 = 0, True
         for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
-            if step := STEP.search(line):
+            if created := re.search(r'Loss \[(\w+)\] is created', line):
+                by_l1 = created[1] == 'L1Loss'
+            elif step := STEP.search(line):
                 iteration = start + int(step[1].replace(',', ''))
                 rows[iteration] = {
-                    'iteration': iteration, 'lr': float(step[2]), 'rate': float(step[3]), 'loss': float(step[4]), 'psnr': None,
+                    'iteration': iteration, 'lr': float(step[2]), 'rate': float(step[3]),
+                    'loss': float(step[4]) if by_l1 else None, 'psnr': None,
                 }  # fmt: skip
             elif (value := VALIDATION.search(line)) and iteration in rows:
                 rows[iteration]['psnr'] = float(value[1])
@@ -40,6 +47,21 @@ def read(logs: list[tuple[Path, int]]) -> list[dict[str, float | None]]:
         before = row['iteration']
         row['hours'] = seconds / 3600
     return ordered
+
+
+def _written(file: Path) -> dict[int, dict[str, float | None]]:
+    """The rows of a CSV of this script, with the iterations a second that its hours stand for."""
+    rows: dict[int, dict[str, float | None]] = {}
+    iterations, hours = 0, 0.0
+    with open(file, newline='', encoding='utf-8') as stream:
+        for line in csv.DictReader(stream):
+            row = {key: float(value) if value else None for key, value in line.items()}
+            iteration = int(line['iteration'])
+            seconds = (float(line['hours']) - hours) * 3600
+            rows[iteration] = {**row, 'iteration': iteration, 'rate': (iteration - iterations) / max(seconds, 1e-9)}
+            iterations, hours = iteration, float(line['hours'])
+            del rows[iteration]['hours']
+    return rows
 
 
 def draw(rows: list[dict], file: Path) -> None:
@@ -55,11 +77,11 @@ def draw(rows: list[dict], file: Path) -> None:
     hours = above.secondary_xaxis('top', functions=_axes(rows))
     hours.set_xticks(range(int(rows[-1]['hours']) + 1))
     hours.set_xlabel('hours of training steps on one thread')
-    width = max(1, len(rows) // 60)
-    means = [sum(row['loss'] for row in rows[i : i + width]) / width for i in range(0, len(rows) - width + 1, width)]
-    below.plot(
-        [rows[i + width // 2]['iteration'] for i in range(0, len(rows) - width + 1, width)], means, color='tab:orange'
-    )
+    losses = [row for row in rows if row['loss'] is not None]
+    width = max(1, len(losses) // 60)
+    starts = range(0, len(losses) - width + 1, width)
+    means = [sum(row['loss'] for row in losses[i : i + width]) / width for i in starts]
+    below.plot([losses[i + width // 2]['iteration'] for i in starts], means, color='tab:orange')
     below.set(ylabel=f'L1 loss, mean of {width * 100} iterations', xlabel='iterations', yscale='log')
     for axes in (above, below):
         axes.grid(alpha=0.3)
