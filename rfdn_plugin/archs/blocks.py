@@ -30,6 +30,30 @@ def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, NEGATIVE_SLOPE, inplace=True)
 
 
+def activate_and_join(branches: list[Tensor]) -> Tensor:
+    """The outputs of several convolutions, activated, one behind the other in the channels. They may be overwritten.
+
+    In a training they are joined first. The backward pass of one activation reads a whole tensor, those of many would
+    read slices of it, which takes several times as long, and would each keep their own. Without gradients each is
+    activated first: runtimes compute an activation together with the convolution before it. The values are the same.
+    """
+    if any(branch.requires_grad for branch in branches):
+        return leaky_relu(torch.cat(branches, dim=1))
+    return torch.cat([leaky_relu(branch) for branch in branches], dim=1)
+
+
+def spatial_mean(x: Tensor) -> Tensor:
+    """The mean over height and width, N x C x 1 x 1.
+
+    In a training it is a sum and a division, which is what `mean` computes too: in fp32 to the last bit. The gradient of
+    `mean` is a tensor as large as `x` that lost its memory format; that of a sum is not written out at all. In fp16 the
+    sum could exceed the largest number.
+    """
+    if x.requires_grad and x.dtype != torch.float16:
+        return x.sum(dim=(2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+    return x.mean(dim=(2, 3), keepdim=True)
+
+
 class ESA(nn.Module):
     """Enhanced spatial attention: a gate for every pixel and channel from a wide, cheap receptive field.
 
@@ -92,8 +116,8 @@ class CCA(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(dim=(2, 3), keepdim=True)
-        variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
+        mean = spatial_mean(x)
+        variance = spatial_mean((x - mean).square())
         contrast = variance.clamp(min=self.SMALLEST_VARIANCE).sqrt()
         return x * self.conv_du(contrast + mean)
 

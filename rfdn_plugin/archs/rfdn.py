@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from rfdn_plugin.archs.blocks import CCA, ESA, conv, leaky_relu
+from rfdn_plugin.archs.blocks import CCA, ESA, activate_and_join, conv, leaky_relu
 from rfdn_plugin.archs.distillation import DistillationNetwork
 
 Attention = Literal['cca', 'esa']
@@ -107,11 +106,11 @@ class RFDB(nn.Module):
         features, branches = x, []
         for step in ('c1', 'c2', 'c3'):
             if self.feature_distillation:
-                branches.append(leaky_relu(getattr(self, f'{step}_d')(features)))
+                branches.append(getattr(self, f'{step}_d')(features))
             refined = getattr(self, f'{step}_r')(features)
             features = leaky_relu(refined + features if self.shallow_residual else refined)
-        branches.append(leaky_relu(self.c4(features)))
-        out = self.c5(torch.cat(branches, dim=1))
+        branches.append(self.c4(features))
+        out = self.c5(activate_and_join(branches))
         if self.attention is not None:
             out = getattr(self, self.attention)(out)
         return out + x if self.block_residual else out

@@ -135,6 +135,33 @@ def test_training_and_evaluation_compute_the_same(name: str):
         assert torch.equal(network(x), network.train()(x))
 
 
+@every_network
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=['rows', 'channels_last'])
+def test_computing_a_gradient_does_not_change_a_bit(name: str, memory_format: torch.memory_format):
+    """Some parts are computed in another order where a gradient is wanted, because its backward pass is faster."""
+    network = small(name).to(memory_format=memory_format)
+    x = image(network, count=2).to(memory_format=memory_format)
+    with torch.no_grad():
+        without = network(x)
+    assert torch.equal(network(x), without)
+
+
+@every_network
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_gradients_of_16_bits_are_those_of_32_up_to_rounding(name: str, dtype: torch.dtype):
+    network = small(name)
+    x = image(network, 40, 40, count=2)
+    found = {}
+    for precision in (torch.float32, dtype):
+        network.zero_grad()
+        with torch.autocast('cpu', dtype=dtype, enabled=precision is dtype):
+            out = network(x)
+        out.float().square().mean().backward()
+        found[precision] = torch.cat([weight.grad.flatten() for weight in network.parameters()])
+    similarity = torch.nn.functional.cosine_similarity(found[dtype], found[torch.float32], dim=0)
+    assert similarity > 0.99
+
+
 # --- weights -------------------------------------------------------------------------------------------------------
 @every_network
 def test_the_state_dict_goes_round(name: str):
