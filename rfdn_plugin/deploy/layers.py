@@ -45,6 +45,11 @@ class Region:
         )
 
 
+_LEAST_CHANNELS = 16
+"""Input channels of a convolution in bfloat16; fewer are filled up with zeros. On a processor with AMX oneDNN packs fewer
+in another way, which depends on the size of the image, and rounds differently then."""
+
+
 class Convolution:
     """A convolution, and an activation after it.
 
@@ -73,7 +78,11 @@ class Convolution:
         weight = weight.detach().to(device, dtype)
         self.bias = None if bias is None else bias.detach().to(device, dtype)
         self.packed = is_packable(device, dtype)
+        self.added = 0
         if self.packed:
+            if dtype == torch.bfloat16 and kernel > 1:
+                self.added = max(0, _LEAST_CHANNELS - weight.shape[1])
+                weight = F.pad(weight, (0, 0, 0, 0, 0, self.added))
             typical = [1, weight.shape[1], 64, 64]  # the order of the weights does not depend on it
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(
                 weight, self.padding, self.stride, [1, 1], 1, typical
@@ -85,7 +94,7 @@ class Convolution:
     def __call__(self, x: Tensor) -> Tensor:
         if self.packed:
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, self.padding, self.stride, [1, 1], 1, *self._post
+                self._padded(x), self.weight, self.bias, self.padding, self.stride, [1, 1], 1, *self._post
             )
         return _activate(F.conv2d(x, self.weight, self.bias, self.stride, self.padding), self.activation)
 
@@ -93,9 +102,12 @@ class Convolution:
         """The convolution of `x`, plus `other`, in the type of `other`; without an activation."""
         if self.packed and other.dtype == x.dtype:
             return torch.ops.mkldnn._convolution_pointwise.binary(
-                x, other, self.weight, self.bias, self.padding, self.stride, [1, 1], 1, 'add', 1.0, None, [], None
+                self._padded(x), other, self.weight, self.bias, self.padding, self.stride, [1, 1], 1, 'add', 1.0, None, [], None
             )
         return self(x) + other
+
+    def _padded(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, 0, self.added)) if self.added else x
 
 
 def is_packable(device: torch.device, dtype: torch.dtype) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.deploy.inference import InferenceForm
-from rfdn_plugin.deploy.layers import ALIGNMENT, Region, _enlarge
+from rfdn_plugin.deploy.layers import ALIGNMENT, Convolution, Region, _enlarge
 from rfdn_plugin.deploy.parts import regions, run_in_parts
 
 CONFIGURATIONS: dict[str, tuple[str, dict]] = {
@@ -53,6 +53,24 @@ def test_parts_are_the_whole_bit_for_bit(name: str, precision: str, keep: bool):
     form = InferenceForm(network(name), precision=precision)
     x = torch.rand(1, 3, 2 * ALIGNMENT + 13, ALIGNMENT + 31)
     assert torch.equal(in_parts(form, x, ALIGNMENT, keep), form(x))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=['fp32', 'bf16'])
+@pytest.mark.parametrize('kernel', [1, 3])
+@pytest.mark.parametrize('channels', [1, 3, 5, 12, 15, 16, 20, 48, 50])
+def test_a_convolution_rounds_a_pixel_alike_whatever_is_around_it(channels: int, kernel: int, dtype: torch.dtype):
+    convolution = Convolution(
+        torch.randn(12, channels, kernel, kernel), torch.randn(12), 'leaky_relu', dtype=dtype, device=torch.device('cpu')
+    )
+    if not convolution.packed:
+        pytest.skip('this processor has no packed convolutions in this precision')
+    x = torch.randn(1, channels, 205, 127).to(dtype=dtype, memory_format=torch.channels_last)
+    whole = convolution(x)
+    for top, bottom, left, right in ((0, 100, 0, 100), (92, 205, 92, 127), (0, 17, 0, 31), (50, 146, 10, 110)):
+        part = x[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        # Without the outermost pixels, which see the zeros around the part.
+        inside = whole[:, :, top + 1 : bottom - 1, left + 1 : right - 1]
+        assert torch.equal(convolution(part)[:, :, 1:-1, 1:-1], inside), f'{bottom - top}x{right - left}'
 
 
 @pytest.mark.parametrize('size', [(96, 96), (97, 192), (193, 110), (15, 200), (100, 288)], ids=str)

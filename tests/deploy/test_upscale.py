@@ -116,6 +116,16 @@ def test_whatever_the_memory_the_result_is_the_same(name: str, monkeypatch: pyte
     assert 'whole' in seen and any('kept' in way for way in seen) and any('anew' in way for way in seen)
 
 
+def test_a_large_image_is_computed_in_parts_even_where_the_whole_would_fit(monkeypatch: pytest.MonkeyPatch):
+    """A CPU takes longer for the whole of it: see `memory._LARGEST_MAP`."""
+    network, image = small(), noise(210, 300, 3)
+    upscaler = Upscaler(network, memory=8 << 30)
+    wanted = upscaler(image)
+    assert upscaler.last_way == 'whole'
+    monkeypatch.setattr(memory, '_LARGEST_MAP', 1 << 20)
+    assert (upscaler(image) == wanted).all() and upscaler.last_way == 'in parts of 288 pixels, features kept'
+
+
 def test_too_little_memory_says_how_much_is_needed():
     with pytest.raises(RFDNError, match=r'300x210 pixels need .* MiB of memory in the smallest parts'):
         Upscaler(small(), memory=1)(noise(210, 300, 3))
