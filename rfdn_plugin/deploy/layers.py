@@ -102,7 +102,19 @@ class Convolution:
         """The convolution of `x`, plus `other`, in the type of `other`; without an activation."""
         if self.packed and other.dtype == x.dtype:
             return torch.ops.mkldnn._convolution_pointwise.binary(
-                self._padded(x), other, self.weight, self.bias, self.padding, self.stride, [1, 1], 1, 'add', 1.0, None, [], None
+                self._padded(x),
+                other,
+                self.weight,
+                self.bias,
+                self.padding,
+                self.stride,
+                [1, 1],
+                1,
+                'add',
+                1.0,
+                None,
+                [],
+                None,
             )
         return self(x) + other
 

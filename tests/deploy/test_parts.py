@@ -60,7 +60,11 @@ def test_parts_are_the_whole_bit_for_bit(name: str, precision: str, keep: bool):
 @pytest.mark.parametrize('channels', [1, 3, 5, 12, 15, 16, 20, 48, 50])
 def test_a_convolution_rounds_a_pixel_alike_whatever_is_around_it(channels: int, kernel: int, dtype: torch.dtype):
     convolution = Convolution(
-        torch.randn(12, channels, kernel, kernel), torch.randn(12), 'leaky_relu', dtype=dtype, device=torch.device('cpu')
+        torch.randn(12, channels, kernel, kernel),
+        torch.randn(12),
+        'leaky_relu',
+        dtype=dtype,
+        device=torch.device('cpu'),
     )
     if not convolution.packed:
         pytest.skip('this processor has no packed convolutions in this precision')
