@@ -102,22 +102,25 @@ def _read(path: Path) -> Any:
             f'{path} is refused: a tar archive can run code when it is read; ask for a .pth or .safetensors.'
         )
     check_beginning(path)
+    try:
+        return _unpickle(path)
+    except RFDNError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, '') from error
+    except Exception as error:  # a stranger's bytes: zipfile, pickletools and PyTorch's unpickler raise whatever comes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition('. ')[0]
+        raise RFDNError(f'{path} is torn or no checkpoint ({reason}): fetch or write it again.') from error
+
+
+def _unpickle(path: Path) -> Any:
     names = sorted(set(_global_names(path)))
     if refused := [name for name in names if not _is_harmless(name)]:
         raise _refusal(path, f' ({refused[0]})')
     try:
         return _load(path, names, Inert)
     except pickle.UnpicklingError:
-        try:
-            return _load(path, names, _InertMapping)
-        except (pickle.UnpicklingError, *_TORN) as error:
-            raise _refusal(path, '') from error
-    except _TORN as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition('. ')[0]
-        raise RFDNError(f'{path} is torn or no checkpoint ({reason}): fetch or write it again.') from error
-
-
-_TORN = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError)
+        return _load(path, names, _InertMapping)
 
 
 def _refusal(path: Path, what: str) -> RFDNError:
@@ -156,10 +159,17 @@ def _global_names(path: Path) -> Iterator[str]:
     """`module.name` of everything that the pickles of a file refer to."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                if entry.endswith('data.pkl'):
-                    with archive.open(entry) as stream:
-                        yield from _names_in(stream)
+            entries = archive.namelist()
+            pickles = [entry for entry in entries if entry.endswith('data.pkl')]
+            if not pickles:
+                inside = ', '.join(sorted(entries)[:3]) or 'nothing'
+                raise RFDNError(
+                    f'{path} is a zip archive without weights of PyTorch (it has {inside}): name a .pth, .pkl or .safetensors '
+                    'file, which may be inside.'
+                )
+            for entry in pickles:
+                with archive.open(entry) as stream:
+                    yield from _names_in(stream)
         return
     with open(path, 'rb') as stream:  # the format before PyTorch 1.6: several pickles, then the values
         while stream.peek(1)[:1] == b'\x80':

@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -53,6 +54,55 @@ def test_the_wanted_key_is_preferred_and_the_averaged_one_else(tmp_path: Path, t
     assert read_checkpoint(tmp_path / 'w.pth').layout == 'params_ema'
     assert read_checkpoint(tmp_path / 'w.pth', 'params').layout == 'params'
     assert read_checkpoint(tmp_path / 'w.pth', 'absent').layout == 'params_ema'
+
+
+def damaged(content: bytes, random: Random) -> bytes:
+    """A few bytes of it changed, taken out or put in, or its end missing."""
+    changed = bytearray(content)
+    for _ in range(random.choice((1, 1, 2, 5))):
+        at = random.randrange(len(changed))
+        match random.choice(('change', 'change', 'delete', 'insert', 'end')):
+            case 'change':
+                changed[at] = random.randrange(256)
+            case 'delete':
+                del changed[at : at + random.randrange(1, 6)]
+            case 'insert':
+                changed[at:at] = random.randbytes(random.randrange(1, 5))
+            case 'end':
+                changed = changed[:at] or bytearray(b'.')
+    return bytes(changed)
+
+
+@pytest.mark.parametrize('kind', ['zip', 'pickle in a zip', 'legacy', 'safetensors'])
+def test_a_damaged_file_is_read_or_told_whatever_is_wrong_with_it(tmp_path: Path, tensors: dict, kind: str):
+    random, path, whole = Random(kind), tmp_path / 'w.pth', tmp_path / 'whole'
+    if kind == 'safetensors':
+        save_file(tensors, whole)
+    else:
+        content = {'params': tensors, 'metadata': {'a': 'b'}}
+        torch.save(content, whole, _use_new_zipfile_serialization=kind != 'legacy')
+    told = 0
+    for _ in range(200):
+        if kind == 'pickle in a zip':
+            with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, 'w') as target:
+                for name in source.namelist():
+                    entry = source.read(name)
+                    target.writestr(name, damaged(entry, random) if name.endswith('data.pkl') else entry)
+        else:
+            path.write_bytes(damaged(whole.read_bytes(), random))
+        try:
+            read_checkpoint(path)
+        except RFDNError as error:
+            told += str(path) in str(error)
+    assert told > 100
+
+
+def test_an_archive_of_something_else_is_told_by_what_it_holds(tmp_path: Path):
+    path = tmp_path / 'w.pth'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('models/net_g_latest.pth', b'')
+    with pytest.raises(RFDNError, match=r'zip archive without weights of PyTorch \(it has models/net_g_latest\.pth'):
+        read_checkpoint(path)
 
 
 def test_metadata_of_both_formats(tmp_path: Path, tensors: dict):
