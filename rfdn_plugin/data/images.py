@@ -137,9 +137,16 @@ def decode_stored(data: bytes, suffix: str = '', *, most_pixels: int | None = No
     if data.startswith(_LFS_POINTER):
         raise ImageError('lfs-pointer')
     header = _open_header(data, most_pixels)
-    notices = set(_header_notices(header, suffix))
     orientation = orientation_of(data, header)
-    pixels, alpha, converted = _decode(data, header)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of metadata; those of pixels become notices
+            notices = set(_header_notices(header, suffix))
+            pixels, alpha, converted = _decode(data, header)
+    except ImageError:
+        raise
+    except DECODER_ERRORS as error:  # of a damaged header, which is read further where it is first asked for more
+        raise ImageError('damaged', str(error)) from error
     notices.update(converted)
     if orientation != 1:
         notices.add('orientation')

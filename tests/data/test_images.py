@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
 import pytest
+from helpers.damage import damaged
 from helpers.images import ODDITIES
 from PIL import Image, ImageOps
 
@@ -113,6 +115,18 @@ def test_every_truncation_is_an_error_with_a_kind_or_a_whole_image(form):
             refused += 1
             assert error.kind in ('empty', 'damaged', 'not-an-image')
     assert refused >= 36
+
+
+@pytest.mark.parametrize(('mode', 'form'), [(m, f) for m in MODES for f in FORMATS if written(m, f) is not None])
+def test_a_damaged_file_is_an_error_with_a_kind_or_an_image(mode: str, form: str):
+    """Half of the damage is in the first 300 bytes, where the headers are."""
+    random, whole = Random(f'{mode} {form}'), written(mode, form)
+    for number in range(40):
+        data = damaged(whole, random) if number % 2 else damaged(whole[:300], random) + whole[300:]
+        try:
+            assert decode_image(data).rgb.dtype == np.uint8
+        except ImageError as error:
+            assert error.kind in ('empty', 'damaged', 'not-an-image', 'unsupported', 'too-large')
 
 
 def test_random_bytes_behind_a_signature_never_raise_anything_else():

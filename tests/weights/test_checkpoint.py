@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 import torch
+from helpers.damage import damaged
 from safetensors.torch import save_file
 
 from rfdn_plugin.archs import NETWORKS
@@ -54,23 +55,6 @@ def test_the_wanted_key_is_preferred_and_the_averaged_one_else(tmp_path: Path, t
     assert read_checkpoint(tmp_path / 'w.pth').layout == 'params_ema'
     assert read_checkpoint(tmp_path / 'w.pth', 'params').layout == 'params'
     assert read_checkpoint(tmp_path / 'w.pth', 'absent').layout == 'params_ema'
-
-
-def damaged(content: bytes, random: Random) -> bytes:
-    """A few bytes of it changed, taken out or put in, or its end missing."""
-    changed = bytearray(content)
-    for _ in range(random.choice((1, 1, 2, 5))):
-        at = random.randrange(len(changed))
-        match random.choice(('change', 'change', 'delete', 'insert', 'end')):
-            case 'change':
-                changed[at] = random.randrange(256)
-            case 'delete':
-                del changed[at : at + random.randrange(1, 6)]
-            case 'insert':
-                changed[at:at] = random.randbytes(random.randrange(1, 5))
-            case 'end':
-                changed = changed[:at] or bytearray(b'.')
-    return bytes(changed)
 
 
 @pytest.mark.parametrize('kind', ['zip', 'pickle in a zip', 'legacy', 'safetensors'])
