@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import torch
+from helpers.damage import damaged
 from helpers.networks import GREY_LEVEL, noise, outputs_of, small_network, small_weights
 from helpers.processes import assert_runs
 from torch import nn
@@ -17,6 +19,7 @@ from torch import nn
 from rfdn_plugin.archs import NETWORKS
 from rfdn_plugin.deploy import backends
 from rfdn_plugin.deploy.backends import ncnn_backend
+from rfdn_plugin.deploy.formats.ncnn_model import ncnn_model
 from rfdn_plugin.deploy.formats.onnx_model import onnx_model
 from rfdn_plugin.utils.errors import RFDNError
 
@@ -158,6 +161,31 @@ def test_what_cannot_be_run_is_one_line(tmp_path: Path, backend: str) -> None:
     for wrong in (np.zeros((3, 16, 16), np.float32), np.zeros((1, 1, 16, 16), np.float32), np.zeros((1, 3, 16, 16))):
         with pytest.raises(ValueError, match='N x 3 x H x W'):
             runner(wrong)
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino', 'ncnn'])
+def test_a_damaged_model_runs_or_is_told_in_a_line(tmp_path: Path, backend: str) -> None:
+    """Most of the damage is in the first 400 bytes, where the headers are."""
+    require(backend)
+    random, network, path = Random(1), small_network('RFDN'), tmp_path / 'model.onnx'
+    if backend == 'ncnn':
+        model, path = ncnn_model(network), tmp_path / 'model.param'
+        path.with_suffix('.bin').write_bytes(model.bin)
+        whole = model.param.encode()
+    else:
+        whole = onnx_model(network).SerializeToString()
+    told = 0
+    for _ in range(20):
+        path.write_bytes(damaged(whole[:400], random) + whole[400:])
+        try:
+            backends.open_model(path, backend=backend, threads=1)
+        except RFDNError as error:
+            told += 1
+            assert '\n' not in str(error) and path.name in str(error)
+    assert told > 5
+    path.write_bytes(whole.replace(b'output', b'\xff\xfeut'))
+    with pytest.raises(RFDNError, match=path.name):
+        backends.open_model(path, backend=backend, threads=1)(noise(1, 16, 16))
 
 
 def test_an_unknown_backend_and_one_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

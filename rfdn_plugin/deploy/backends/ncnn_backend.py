@@ -50,7 +50,7 @@ class NcnnRunner(Runner):
         if len(names['inputs']) != 1 or len(names['outputs']) != 1:
             raise RFDNError(f'{name} must have one input and one output, not {names["inputs"]} and {names["outputs"]}.')
         # ncnn's layers cannot extend an image by a rule that depends on its size, so that is done here.
-        self.minimum_size = ESA.MINIMUM_SIZE if _has_esa(param.read_text()) else 1
+        self.minimum_size = ESA.MINIMUM_SIZE if _has_esa(param.read_text(errors='replace')) else 1
 
     def run(self, images: np.ndarray) -> np.ndarray:
         height, width = images.shape[-2:]
