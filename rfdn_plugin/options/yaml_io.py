@@ -118,7 +118,7 @@ def did_you_mean(name: str, known: Iterable) -> str:
     lower: dict[str, str] = {}
     for one in names:
         lower.setdefault(one.lower(), one)
-    matches = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if matches:
         return f' (did you mean {lower[matches[0]]}?)'
     return f' (known: {", ".join(names)})' if 0 < len(names) <= FEW else ''
