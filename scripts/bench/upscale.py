@@ -153,6 +153,8 @@ def one(args: argparse.Namespace) -> None:
         load_network(args.weights)[0] if args.weights else NETWORKS['RFDN'](upscale=2, interpolation_start=True).eval()
     )
     upscaler = Upscaler(network, precision=args.precision)
+    if args.way == 'whole':
+        memory._LARGEST_MAP = sys.maxsize  # by itself a CPU takes parts for a large image
     possible = memory.ways(upscaler.form, height, width)
     keeps = {
         'whole': lambda way: not way.tile,
