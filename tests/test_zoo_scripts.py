@@ -171,7 +171,11 @@ def test_curves_of_a_resumed_run(tmp_path: Path):
     (tmp_path / 'b.log').write_text(
         line(1000, '1e-2') + '\t # psnr: 36.6\tBest: 36.6 @ 1000 iter\n' + line(1100, '1e-2')
     )
-    (tmp_path / 'c.log').write_text(line(100, '9e-3') + '\t # psnr: 36.7\tBest: 36.7 @ 100 iter\n')
+    (tmp_path / 'c.log').write_text(
+        line(100, '9e-3')
+        + 'INFO: Validation Set5\n\t # psnr: 36.7\tBest: 36.7 @ 100 iter\n'
+        + 'INFO: Validation Set14\n\t # psnr: 33.1\tBest: 33.1 @ 100 iter\n'
+    )
     logs = (tmp_path / 'a.log', tmp_path / 'b.log', f'{tmp_path / "c.log"}@1100')
     result = run('curve.py', *logs, '--out', tmp_path / 'curve')
     assert result.returncode == 0, result.stderr

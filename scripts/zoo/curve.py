@@ -3,9 +3,10 @@
     python scripts/zoo/curve.py LOG[@START] [LOG[@START] ...] --out docs/zoo_RFDN_x2     # writes .csv and .png
 
 Logs are read in the order given; where logs are gone, the .csv that this script wrote of them stands for them. Where a
-resumed run repeats iterations, the later line counts. START is added to the iterations of a training that went on from the
-weights of another, and so counts from 0 again. Hours are those of the training steps alone, as the log gives them: without
-validation and without the time between two starts. The loss of a part that was not trained by L1 is left out.
+resumed run repeats iterations, the later line counts. Of several validation sets the one called Set5 counts. START is added
+to the iterations of a training that went on from the weights of another, and so counts from 0 again. Hours are those of the
+training steps alone, as the log gives them: without validation and without the time between two starts. The loss of a part
+that was not trained by L1 is left out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import re
 from pathlib import Path
 
 STEP = re.compile(r'iter:\s*([\d,]+), lr:\(([\d.e+-]+),.*?([\d.]+) it/s.*?l_pix: ([\d.e+-]+)')
+VALIDATED_SET = re.compile(r'INFO: Validation (\S+)')
 VALIDATION = re.compile(r'# psnr: ([\d.]+)\s+Best: [\d.]+ @ \d+ iter')
 
 
@@ -28,17 +30,19 @@ def read(logs: list[tuple[Path, int]]) -> list[dict[str, float | None]]:
         if log.suffix == '.csv':
             rows |= _written(log)
             continue
-        iteration, by_l1 = 0, True
+        iteration, by_l1, validated = 0, True, 'Set5'
         for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
             if created := re.search(r'Loss \[(\w+)\] is created', line):
                 by_l1 = created[1] == 'L1Loss'
+            elif started := VALIDATED_SET.search(line):
+                validated = started[1]
             elif step := STEP.search(line):
                 iteration = start + int(step[1].replace(',', ''))
                 rows[iteration] = {
                     'iteration': iteration, 'lr': float(step[2]), 'rate': float(step[3]),
                     'loss': float(step[4]) if by_l1 else None, 'psnr': None,
                 }  # fmt: skip
-            elif (value := VALIDATION.search(line)) and iteration in rows:
+            elif validated == 'Set5' and (value := VALIDATION.search(line)) and iteration in rows:
                 rows[iteration]['psnr'] = float(value[1])
     ordered = [rows[iteration] for iteration in sorted(rows)]
     seconds, before = 0.0, 0
