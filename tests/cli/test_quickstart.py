@@ -90,7 +90,10 @@ def test_a_signal_lets_the_running_command_save(
     )
     command.chmod(0o755)
     monkeypatch.setattr(sys, 'executable', str(command))
-    before = signal.getsignal(number)
-    with pytest.raises(RFDNError, match=f'rfdn train was stopped by {number.name}: run this again to go on'):
-        quickstart._rfdn('train', tmp_path)
-    assert (tmp_path / 'saved').is_file() and signal.getsignal(number) is before
+    inherited = signal.signal(number, signal.SIG_DFL)  # a shell that starts the tests in the background ignores SIGINT
+    try:
+        with pytest.raises(RFDNError, match=f'rfdn train was stopped by {number.name}: run this again to go on'):
+            quickstart._rfdn('train', tmp_path)
+        assert (tmp_path / 'saved').is_file() and signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, inherited)
