@@ -31,8 +31,9 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 
 def activate_and_join(branches: list[Tensor]) -> Tensor:
-    """The outputs of several convolutions, activated, one behind the other in the channels. They may be overwritten.
+    """The outputs of several convolutions, each N x C x H x W, activated and joined to one N x (sum of C) x H x W.
 
+    They are overwritten, as by `leaky_relu`.
     In a training they are joined first. The backward pass of one activation reads a whole tensor, those of many would
     read slices of it, which takes several times as long, and would each keep their own. Without gradients each is
     activated first: runtimes compute an activation together with the convolution before it. The values are the same.

@@ -89,32 +89,19 @@ class Convolution:
             )
         else:
             self.weight = weight.to(memory_format=torch.channels_last)
+        self._arguments = self.weight, self.bias, self.padding, self.stride, [1, 1], 1
         self._post = activation or 'none', [NEGATIVE_SLOPE] if activation == 'leaky_relu' else [], ''
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.packed:
-            return torch.ops.mkldnn._convolution_pointwise(
-                self._padded(x), self.weight, self.bias, self.padding, self.stride, [1, 1], 1, *self._post
-            )
+            return torch.ops.mkldnn._convolution_pointwise(self._padded(x), *self._arguments, *self._post)
         return _activate(F.conv2d(x, self.weight, self.bias, self.stride, self.padding), self.activation)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """The convolution of `x`, plus `other`, in the type of `other`; without an activation."""
         if self.packed and other.dtype == x.dtype:
             return torch.ops.mkldnn._convolution_pointwise.binary(
-                self._padded(x),
-                other,
-                self.weight,
-                self.bias,
-                self.padding,
-                self.stride,
-                [1, 1],
-                1,
-                'add',
-                1.0,
-                None,
-                [],
-                None,
+                self._padded(x), other, *self._arguments, 'add', 1.0, None, [], None
             )
         return self(x) + other
 

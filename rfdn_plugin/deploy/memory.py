@@ -36,11 +36,12 @@ _RUNTIME_BYTES = {
 Measured on RFDN x2 (48 features) and E_RFDN x4 (50), bytes a pixel: OpenVINO fp32 2360 and 2690, bf16 1250 and 1820, ONNX
 Runtime 4750 and 2680, ncnn (both processes) fp32 7680 and 8040, bf16 4220 and 5490."""
 
-_LARGEST_TILE = {'cpu': 3 * ALIGNMENT, 'cuda': 10 * ALIGNMENT}
+_TILE = 3 * ALIGNMENT
+_LARGEST_TILE_ON_GPU = 10 * ALIGNMENT
 _LARGEST_MAP = 32 << 20
 """Bytes of a map of features up to which a whole image is the fastest way on a CPU. A larger one glibc takes from the system
 anew each time (mallopt(3), M_MMAP_THRESHOLD), which clears it page by page: for RFDN x2 and 768x1000 pixels that took half
-of the time. Parts of `_LARGEST_TILE` stay below it."""
+of the time. Parts of `_TILE` stay below it."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,12 @@ def ways(form: Form, height: int, width: int) -> list[Way]:
     whole = Way(0, False, round(pixels * each))
     if min(height, width) < form.minimum_size:
         return [whole]
-    large = pixels * form.num_feat * torch.float32.itemsize > _LARGEST_MAP
-    found = [] if large and form.device.type == 'cpu' else [whole]
-    largest = _LARGEST_TILE[form.device.type]
+    on_cpu, largest_map = form.device.type == 'cpu', pixels * form.num_feat * torch.float32.itemsize
+    found = [] if on_cpu and largest_map > _LARGEST_MAP else [whole]
     kept = pixels * kept_bytes_per_pixel(form)
-    for tile in (largest, ALIGNMENT):
+    for tile in (_TILE, ALIGNMENT):
         found.append(Way(tile, True, round(kept + _tile_pixels(form, tile, height, width) * each)))
-    for tile in range(largest, 0, -ALIGNMENT):
+    for tile in range(_TILE if on_cpu else _LARGEST_TILE_ON_GPU, 0, -ALIGNMENT):
         # The statistics of ESA are a 36th of the pixels, those of CCA less.
         statistics = pixels * form.num_feat * 4 // 36
         found.append(Way(tile, False, round(statistics + _tile_pixels(form, tile, height, width) * each)))

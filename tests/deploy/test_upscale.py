@@ -126,6 +126,14 @@ def test_a_large_image_is_computed_in_parts_even_where_the_whole_would_fit(monke
     assert (upscaler(image) == wanted).all() and upscaler.last_way == 'in parts of 288 pixels, features kept'
 
 
+@pytest.mark.parametrize('device', ['cuda', 'mps'])
+def test_other_devices_than_a_processor_compute_the_whole_where_it_fits(device: str):
+    form = inference_form(small())
+    form.device = torch.device(device)
+    possible = memory.ways(form, 2160, 3840)
+    assert str(possible[0]) == 'whole' and len(possible) > 3
+
+
 def test_too_little_memory_says_how_much_is_needed():
     with pytest.raises(RFDNError, match=r'300x210 pixels need .* MiB of memory in the smallest parts'):
         Upscaler(small(), memory=1)(noise(210, 300, 3))
