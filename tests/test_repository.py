@@ -23,6 +23,11 @@ def test_one_version_everywhere():
     assert newest_entry.split()[1] == __version__ == yaml.safe_load(read('CITATION.cff'))['version']
 
 
+def test_no_module_is_longer_than_a_reader_can_hold():
+    lengths = {path: len(path.read_text().splitlines()) for path in (REPOSITORY / 'rfdn_plugin').rglob('*.py')}
+    assert {str(path): length for path, length in lengths.items() if length > 350} == {}, 'see CONTRIBUTING.md'
+
+
 def test_the_workflow_runs_the_test_command_on_the_oldest_and_the_newest_python():
     job = yaml.safe_load(read('.github/workflows/test.yml'))['jobs']['test']
     assert job['strategy']['matrix']['python'] == [OLDEST, NEWEST]

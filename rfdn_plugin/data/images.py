@@ -143,9 +143,7 @@ def decode_stored(data: bytes, suffix: str = '', *, most_pixels: int | None = No
             warnings.simplefilter('ignore')  # of metadata; those of pixels become notices
             notices = set(_header_notices(header, suffix))
             pixels, alpha, converted = _decode(data, header)
-    except ImageError:
-        raise
-    except DECODER_ERRORS as error:  # of a damaged header, which is read further where it is first asked for more
+    except DECODER_ERRORS as error:  # of the pixels, or of a header that is read further where it is asked for more
         raise ImageError('damaged', str(error)) from error
     notices.update(converted)
     if orientation != 1:
@@ -292,10 +290,7 @@ def _decode_with_pillow(header: Image.Image) -> _Pixels:
     kind = 'L' if header.mode in _GREY_MODES else 'RGB'
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
-        try:
-            converted = header.convert(f'{kind}A' if transparent else kind)
-        except DECODER_ERRORS as error:
-            raise ImageError('damaged', str(error)) from error
+        converted = header.convert(f'{kind}A' if transparent else kind)
     notices = ['decoder-warning'] if said else []
     pixels = np.array(converted)
     if not transparent:
@@ -330,12 +325,9 @@ def _decode_tiff(data: bytes, size: tuple[int, int]) -> _Pixels:
             raise ImageError('damaged', 'a strip fails its checksum, or holds a stretch of zeros')
         is_jpeg = tiff.compression in (6, 7)
         return pixels, alpha, notices + (_decode_with_opencv(data)[1] if is_jpeg else [])
-    try:
-        with decoder_messages(), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always')
-            grey = np.asarray(header).astype(np.uint32)
-    except DECODER_ERRORS as error:
-        raise ImageError('damaged', str(error)) from error
+    with decoder_messages(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        grey = np.asarray(header).astype(np.uint32)
     white, notices = 2**tiff.bits - 1, ['16-bit', 'decoder-warning'] if said else ['16-bit']
     return scaled(white - grey if tiff.white_is_zero else grey, white, 65535), None, notices
 

@@ -50,6 +50,5 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error).rstrip('.')
     text = first_line(error)
-    # NotImplementedError is how PyTorch says in whole sentences what an operator does not take.
-    is_meant_for_people = isinstance(error, RFDNError | ValueError | OSError | NotImplementedError)
+    is_meant_for_people = isinstance(error, RFDNError | ValueError | OSError)
     return text if is_meant_for_people or text == type(error).__name__ else f'{type(error).__name__}: {text}'
