@@ -69,13 +69,18 @@ def explanation(error: Exception, options: dict[str, Any], launcher: str, out_of
             f'a process that reads the training data ended ({reason}): see that the data is whole (rfdn verify) and that '
             'neither the memory nor /dev/shm is full.'
         )
-    if isinstance(error, urllib.error.URLError):  # the VGG of a perceptual loss
-        return (
-            f'cannot fetch what train.perceptual_opt needs ({error.reason}): put it into the folder that '
-            'torch.hub.get_dir() names, or leave perceptual_opt out.'
-        )
+    if isinstance(error, urllib.error.URLError):
+        return cannot_fetch(error)
     if type(error).__module__.partition('.')[0] == 'wandb':
         return f'W&B: {text.splitlines()[0].rstrip(".")}: see to that, or set WANDB_MODE=offline, or logger.wandb.project: ~.'
     if launcher != 'none' and isinstance(error, RuntimeError) and 'peer' in text:
         return 'another process of this training has ended, its own output says why.'
     return None
+
+
+def cannot_fetch(error: urllib.error.URLError) -> str:
+    """Say that the network of a perceptual loss, the only thing that a training downloads, could not be had."""
+    return (
+        f'cannot fetch what train.perceptual_opt needs ({error.reason}): put it into the folder that '
+        'torch.hub.get_dir() names, or leave perceptual_opt out.'
+    )

@@ -53,6 +53,7 @@ def check_training(options: dict[str, Any], root: Path, *, world_size: int, auto
     found.run('num_gpu', _check_devices, options)
     found.run('logger', _check_loggers, options)
     found.run('train', dry_run.try_losses, options)
+    found.run('train.perceptual_opt', dry_run.try_perceptual_loss, options)
     found.run('network_d', dry_run.try_discriminator, options)
     net = found.search('network_g', _build_network, options)
     _check_evaluation(options, net, images, found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import urllib.error
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import torch
 from rfdn_plugin.options.datasets import is_described
 from rfdn_plugin.options.registry import parameters, registered
 from rfdn_plugin.options.whole import SCALE_ARGUMENTS
+from rfdn_plugin.training.explain import cannot_fetch
 from rfdn_plugin.training.preflight.findings import Note
 from rfdn_plugin.utils.errors import describe
 from rfdn_plugin.utils.text import counted
@@ -108,6 +111,27 @@ def try_losses(options: dict[str, Any]) -> Iterator[str]:
             yield f'train.{key}: a loss is one number, this is one for each pixel: set reduction to mean.'
         elif not value > 0:
             yield f'train.{key}: its value for two different images is {value:g}: see loss_weight.'
+
+
+def try_perceptual_loss(options: dict[str, Any]) -> Iterator[str]:
+    """Build the perceptual loss, which fetches its network where that is missing: now, before anything is created.
+
+    Args:
+        options: Options of a training.
+    """
+    from basicsr.losses import build_loss
+
+    section = options['train'].get('perceptual_opt')
+    if not section:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # BasicSR asks torchvision in a way of before 0.13
+            build_loss(copy.deepcopy(section))
+    except urllib.error.URLError as error:
+        yield cannot_fetch(error)
+    except Exception as error:  # as above
+        yield f'train.perceptual_opt: {section["type"]} fails with these arguments ({describe(error)}).'
 
 
 def _channels(options: dict[str, Any]) -> int:

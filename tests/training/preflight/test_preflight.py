@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import urllib.error
 from collections import namedtuple
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_what_is_not_installed_is_said(tmp_path, tiny_data, photographs, monkeyp
 
 
 # --- images in folders ---------------------------------------------------------------------------------------------
+def test_what_a_perceptual_loss_cannot_fetch_is_said(tmp_path, tiny_data, photographs, monkeypatch):
+    def no_network(url: str, *_: object, **__: object) -> None:
+        raise urllib.error.URLError(f'no way to {url}')
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'empty'))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', no_network)
+    loss = {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 1.0}}
+    (problem,) = check(tmp_path, tiny_data, photographs, **{'train:perceptual_opt': loss})
+    assert 'train.perceptual_opt' in problem and 'no way to https' in problem
+
+
 @pytest.fixture
 def folders(tmp_path: Path, photographs: Path) -> Path:
     """HR of 96x96 pixels, and LR/2 and LR/3 under the same names."""
