@@ -62,6 +62,9 @@ def read_meta_info(database: Path) -> MetaInfo:
         RFDNError: There is none, or it cannot be read.
     """
     path = database / META_FILE
+    if not database.exists():
+        beside = ', '.join(sorted(other.name for other in database.parent.glob('*.lmdb'))[:3])
+        raise RFDNError(f'there is no {database}{f", but beside it {beside}" if beside else ""}: check the path.')
     if not path.is_file():
         raise RFDNError(f'{database} has no {META_FILE}, so it is not a finished LMDB: make it with rfdn prepare.')
     try:

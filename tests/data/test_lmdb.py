@@ -154,3 +154,11 @@ def test_a_cut_database_is_one_line_in_every_command(whole, tmp_path, photograph
         assert outcome.returncode == 1, (command[0], outcome.stderr[-1000:])
         assert 'HR_sub.lmdb/data.mdb has 200000 bytes of' in outcome.stdout + outcome.stderr, command[0]
         assert 'Traceback' not in outcome.stderr, command[0]
+
+
+def test_a_path_that_is_not_there_is_told_with_what_is_beside_it(tmp_path: Path):
+    with pytest.raises(RFDNError, match=r'^there is no \S+/HR.lmdb: check the path'):
+        read_meta_info(tmp_path / 'HR.lmdb')
+    (tmp_path / 'HR_sub.lmdb').mkdir()
+    with pytest.raises(RFDNError, match=r'no \S+/HR.lmdb, but beside it HR_sub.lmdb: check the path'):
+        read_meta_info(tmp_path / 'HR.lmdb')
