@@ -182,35 +182,53 @@ class _Kept(_Work):
 
     def passes(self, tiles: list[Region]) -> list[tuple[float, Callable[[Region], None]]]:
         steps: list[tuple[float, Callable[[Region], None]]] = [(0.1, self._start)]
-        for index in range(len(self.form.blocks)):
-            steps += [(1, self._compute(index)), (0.05, self._gather(index)), (0.1, self._finish(index))]
+        for index, block in enumerate(self.form.blocks):
+            steps.append((1, self._compute(index)))
+            if not self._gathers_at_once(block):
+                steps.append((0.05, self._gather(index)))
+            steps.append((0.1, self._finish(index)))
         return steps
 
+    @staticmethod
+    def _gathers_at_once(block: Block) -> bool:
+        """Whether a tile's statistics need no pixel of its neighbours (CCA): they are taken when its body is computed."""
+        return block.attention is None or block.attention.reach == 0
+
     def _start(self, region: Region) -> None:
-        put(self.features, self.head(region), region)
+        part(self.features, region).copy_(self.head(region))
 
     def _compute(self, index: int) -> Callable[[Region], None]:
+        block = self.form.blocks[index]
+
         def step(region: Region) -> None:
             around = self.grown(region, Block.REACH)
-            put(self.bodies, self.body(self.form.blocks[index], take(self.features, around), region, around), region)
+            rows, columns = region.within(around)
+            body = block.body(dense(part(self.features, around), self.form.dtype))[:, :, rows, columns]
+            part(self.bodies, region).copy_(body)
+            if self._gathers_at_once(block):
+                self.gather_from(index, region, lambda wanted: body)
 
         return step
 
     def _gather(self, index: int) -> Callable[[Region], None]:
-        return lambda region: self.gather_from(index, region, lambda wanted: take(self.bodies, wanted))
+        return lambda region: self.gather_from(index, region, lambda wanted: dense(part(self.bodies, wanted)))
 
     def _finish(self, index: int) -> Callable[[Region], None]:
         def step(region: Region) -> None:
-            x = self.finished(index, take(self.bodies, region), take(self.features, region), region)
-            put(self.features, x, region)
-            fused = None if index == 0 else take(self.fused, region)
-            put(self.fused, self.form.add_fused(fused, self.form.fusions[index], x), region)
+            features, fused = part(self.features, region), part(self.fused, region)
+            x = self.finished(index, part(self.bodies, region), features, region)
+            features.copy_(x)
+            # 32-bit convolutions with a sum inside want dense memory; in bfloat16 the sum is made in place.
+            before = None if index == 0 else dense(fused) if self.form.dtype == torch.float32 else fused
+            after = self.form.add_fused(before, self.form.fusions[index], x)
+            if after is not fused:
+                fused.copy_(after)
 
         return step
 
     def output(self, region: Region) -> Tensor:
         around = self.grown(region, self.form.FINISH_REACH)
-        return self.end(take(self.fused, around), region, around)
+        return self.end(dense(part(self.fused, around)), region, around)
 
 
 def crop(x: Tensor, region: Region, around: Region) -> Tensor:
@@ -219,12 +237,11 @@ def crop(x: Tensor, region: Region, around: Region) -> Tensor:
     return x[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
 
 
-def take(x: Tensor, region: Region) -> Tensor:
-    """A copy of a region of a map of the whole image."""
-    part = x[:, :, region.top : region.bottom, region.left : region.right]
-    return part.clone(memory_format=torch.channels_last)
+def part(x: Tensor, region: Region) -> Tensor:
+    """A region of a map of the whole image: the map's own memory."""
+    return x[:, :, region.top : region.bottom, region.left : region.right]
 
 
-def put(x: Tensor, part: Tensor, region: Region) -> None:
-    """Write a region of a map of the whole image."""
-    x[:, :, region.top : region.bottom, region.left : region.right] = part
+def dense(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy in memory of its own, of another type where one is given."""
+    return torch.empty_like(x, dtype=dtype or x.dtype, memory_format=torch.channels_last).copy_(x)
