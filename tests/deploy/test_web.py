@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import browser_page
+from helpers.browser import WEBGPU_WITHOUT_GPU, browser_page
 from helpers.networks import outputs_of, small_weights
 
 from rfdn_plugin.cli import main
@@ -41,6 +41,12 @@ def enlarged_by_page(page: Any, image: Path, number: int) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(base64.b64decode(address.split(',')[1]), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
+def outputs_as_image(network: Any, bgr: np.ndarray) -> np.ndarray:
+    """What the network makes of an image, H x W x 3 in OpenCV's order, in whole grey levels."""
+    x = bgr[..., 2::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
+    return np.rint(outputs_of(network, x)[0].clip(0, 1) * 255).transpose(1, 2, 0)[..., ::-1]
+
+
 def test_pixels_are_the_networks(page_and_network: tuple[Path, Any], tmp_path: Path, photographs: Path) -> None:
     target, network = page_and_network
     photo = cv2.imread(str(photographs / 'photo4.png'))[:40, :56]
@@ -55,8 +61,7 @@ def test_pixels_are_the_networks(page_and_network: tuple[Path, Any], tmp_path: P
         page.goto(target.as_uri())
         for number, (name, bgr) in enumerate(cases.items(), 1):  # the first is chosen before the model is ready
             cv2.imwrite(str(tmp_path / name), bgr)
-            x = bgr[..., 2::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
-            wanted = np.rint(outputs_of(network, x)[0].clip(0, 1) * 255).transpose(1, 2, 0)[..., ::-1]
+            wanted = outputs_as_image(network, bgr)
             got = enlarged_by_page(page, tmp_path / name, number).astype(float)
             assert got.shape[:2] == wanted.shape[:2]
             if name == 'clear.png':  # opacity goes with the image; colours that hardly show may lose digits
@@ -76,6 +81,20 @@ def test_pixels_are_the_networks(page_and_network: tuple[Path, Any], tmp_path: P
         assert problems == []
         # Nothing is fetched: the file holds all.
         assert {url.split(':')[0] for url in requests} <= {'file', 'blob', 'data'}
+
+
+@pytest.mark.slow  # the processor takes minutes to compile the programs for a GPU
+def test_webgpu_gives_the_same_pixels(page_and_network: tuple[Path, Any], tmp_path: Path) -> None:
+    target, network = page_and_network
+    image = np.random.randint(0, 256, (24, 32, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'noise.png'), image)
+    with browser_page(WEBGPU_WITHOUT_GPU) as page:
+        page.goto(target.as_uri())
+        if not page.evaluate('async () => Boolean(navigator.gpu && (await navigator.gpu.requestAdapter()))'):
+            pytest.skip('this Chromium has no WebGPU without a GPU')
+        got = enlarged_by_page(page, tmp_path / 'noise.png', 1)
+        assert 'WebGPU' in page.inner_text('#status')
+    assert abs(got[..., :3].astype(float) - outputs_as_image(network, image)).max() <= 1
 
 
 def test_a_page_is_whole_and_the_card_is_escaped(page_and_network: tuple[Path, Any]) -> None:
