@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from rfdn_plugin.data.workers import uninterrupted
+from rfdn_plugin.data.workers import are_forked, uninterrupted
 
 if TYPE_CHECKING:
     from rfdn_plugin.data.training.dataset import EpochSampler
@@ -94,6 +94,8 @@ class _Loader:
         self._loader, self.batch_size = loader, loader.batch_size or 1
         self._ahead: ReadAhead | None = None
         is_over, self._say_over = multiprocessing.Pipe(duplex=False)
+        if loader.num_workers and loader.multiprocessing_context is None:
+            loader.multiprocessing_context = _way_to_start()
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn, is_over)
         atexit.register(self.end)
 
@@ -119,6 +121,17 @@ class _Loader:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
+
+
+def _way_to_start() -> str | None:
+    """How workers start: 'fork' where that is safe, or what Python takes (None).
+
+    Python 3.14 takes 'forkserver' on Linux. Such workers are children of another process, so that the training would not
+    learn how they died, and get a copy of the data each. Under torchrun BasicSR asks for 'spawn'.
+    """
+    if not are_forked() or multiprocessing.get_start_method(allow_none=True) == 'spawn':
+        return None
+    return 'fork'
 
 
 def _start_worker(start: Callable[[int], None] | None, is_over: connection.Connection, number: int) -> None:
@@ -200,6 +213,7 @@ class ContinuousLoader(_Loader):
                 loader.dataset,
                 batch_sampler=_endless(copy.copy(self._sampler), self.batch_size, epoch),
                 num_workers=loader.num_workers,
+                multiprocessing_context=loader.multiprocessing_context,
                 pin_memory=loader.pin_memory,
                 worker_init_fn=loader.worker_init_fn,
             )

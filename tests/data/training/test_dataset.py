@@ -92,13 +92,11 @@ def epoch_of(dataset, epoch: int, workers: int, *, sampler=None, persistent=None
 
     sampler = sampler or EpochSampler(dataset, 1, 0, 3)
     sampler.set_epoch(epoch)
-    loader = loader or build_dataloader(
-        dataset,
-        {'phase': 'train', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': workers},
-        num_gpu=0,
-        sampler=sampler,
-        seed=5,
-    )
+    if loader is None:
+        settings = {'phase': 'train', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': workers}
+        loader = build_dataloader(dataset, settings, num_gpu=0, sampler=sampler, seed=5)
+        if workers:  # the processes that Python 3.14 starts by default cannot import BasicSR's own datasets
+            loader.multiprocessing_context = 'fork'
     return [batch['lq'] for batch in loader]
 
 

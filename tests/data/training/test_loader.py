@@ -15,6 +15,7 @@ from helpers.datasets import options
 
 from rfdn_plugin.data.training.dataset import EpochSampler, FastPairedImageDataset
 from rfdn_plugin.data.training.loader import STOPPING, ContinuousLoader, LateLoader, ReadAhead
+from rfdn_plugin.data.workers import are_forked
 from rfdn_plugin.utils.errors import RFDNError
 
 
@@ -73,6 +74,19 @@ def test_the_batches_of_every_epoch_are_those_of_the_loader(data, workers):
             processes.update(int(process) for batch in batches for process in batch['process'])
     assert len(loader) == len(reference)
     assert len(processes) == max(workers, 1)  # none was started for an epoch of its own
+
+
+@pytest.mark.skipif(not are_forked(), reason='workers are forked on Linux only')
+@pytest.mark.parametrize('default', ['forkserver', 'fork', None])
+def test_workers_are_children_of_the_training_whatever_python_takes(data, monkeypatch, default):
+    """Python 3.14 takes 'forkserver'; only 'spawn' is somebody's choice (BasicSR's, under torchrun)."""
+    monkeypatch.setattr(multiprocessing, 'get_start_method', lambda allow_none=False: default)
+    for loader in (continuous(data, 1), LateLoader(stock(data, 1))):
+        assert loader._loader.multiprocessing_context.get_start_method() == 'fork'
+        epoch_of(loader, loader._loader.sampler, 0)
+        loader.close()
+    monkeypatch.setattr(multiprocessing, 'get_start_method', lambda allow_none=False: 'spawn')
+    assert continuous(data, 1)._loader.multiprocessing_context is None
 
 
 def test_a_resumed_training_gets_what_is_left(data):
