@@ -83,7 +83,7 @@ def test_pixels_are_the_networks(page_and_network: tuple[Path, Any], tmp_path: P
         assert {url.split(':')[0] for url in requests} <= {'file', 'blob', 'data'}
 
 
-@pytest.mark.slow  # the processor takes minutes to compile the programs for a GPU
+@pytest.mark.slow  # 15 s, on a busy machine minutes: the processor compiles the programs for a GPU
 def test_webgpu_gives_the_same_pixels(page_and_network: tuple[Path, Any], tmp_path: Path) -> None:
     target, network = page_and_network
     image = np.random.randint(0, 256, (24, 32, 3), np.uint8)
