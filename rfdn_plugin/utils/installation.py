@@ -22,7 +22,7 @@ from rfdn_plugin.utils import autoload
 from rfdn_plugin.utils.machine import processor_flags
 from rfdn_plugin.utils.version import __version__
 
-TRIED_PYTHON = ((3, 10), (3, 13))  # the oldest and the newest on which all tests are run; a part was run on 3.14
+TRIED_PYTHON = ((3, 10), (3, 14))  # the oldest and the newest on which all tests are run
 NETWORK_FILE_SYSTEMS = (
     'nfs',
     'cifs',

@@ -405,6 +405,8 @@ LOSSLESS = [
         'TIFF  ': {'compression': 'tiff_adobe_deflate', 'tiffinfo': {317: 2}},
     }.items()
     for mode in ('RGB', 'RGBA', 'L', 'LA', '1', 'P')
+    # There is no predictor for single bits: Pillow 12 destroys the process's memory as it refuses.
+    if not (mode == '1' and 'tiffinfo' in settings)
 ]
 
 

@@ -86,6 +86,7 @@ def written(mode: str, form: str) -> bytes | None:
     stream = io.BytesIO()
     try:
         made.save(stream, form)
+        Image.open(stream).load()  # Pillow 12 writes a TIFF in YCbCr that it cannot read
     except (OSError, ValueError):
         return None
     return stream.getvalue()
